@@ -1,0 +1,54 @@
+"""Quantitative susceptibility mapping.
+
+>>> acq = chimap.Acquisition(te_s=(0.005, 0.01), b0_t=3.0)
+>>> mask = chimap.brain_mask(magnitude, acq)
+>>> total = chimap.estimate_field(phase, mask, acq, magnitude=magnitude)
+>>> local = chimap.remove_background(total.field_ppm, mask, acq, noise=total.noise_ppm)
+>>> chi = chimap.invert(local.field_ppm, local.mask, acq, noise=local.noise_ppm)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# The verbs are imported when first used, so that `import chimap` costs next to nothing.
+_LAZY = {
+    "Acquisition": "chimap.acquisition",
+    "ChimapError": "chimap.errors",
+    "InputError": "chimap.errors",
+    "Field": "chimap.results",
+    "LocalField": "chimap.results",
+    "Relaxation": "chimap.results",
+    "Susceptibility": "chimap.results",
+    "brain_mask": "chimap.verbs",
+    "estimate_field": "chimap.verbs",
+    "invert": "chimap.verbs",
+    "map_r2star": "chimap.verbs",
+    "methods": "chimap.registry",
+    "remove_background": "chimap.verbs",
+    "unwrap": "chimap.verbs",
+}
+
+__all__ = ["__version__", *_LAZY]
+
+if TYPE_CHECKING:
+    from chimap.acquisition import Acquisition
+    from chimap.errors import ChimapError, InputError
+    from chimap.registry import methods
+    from chimap.results import Field, LocalField, Relaxation, Susceptibility
+    from chimap.verbs import brain_mask, estimate_field, invert, map_r2star, remove_background, unwrap
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'chimap' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_LAZY))

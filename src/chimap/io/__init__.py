@@ -1,0 +1,1 @@
+"""Reading scanner data and writing results: NIfTI, BIDS, DICOM, phase scaling."""

@@ -1,0 +1,1 @@
+"""Which voxels are the object: brain extraction, phase quality, morphology."""

@@ -1,0 +1,1 @@
+"""From wrapped phase to the total field: unwrapping, phase offsets, echo combination."""

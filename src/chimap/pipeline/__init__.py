@@ -1,0 +1,1 @@
+"""Stages, presets, run, resume, provenance, methods text."""

@@ -1,0 +1,1 @@
+"""What users want to know from a map: reference, regions."""

@@ -1,0 +1,1 @@
+"""Relaxation rates from the magnitude: R2*, T2*."""

@@ -1,0 +1,86 @@
+"""The public verbs: one function a stage, with the method chosen by name. Arrays in, arrays out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chimap import registry
+from chimap.acquisition import Acquisition
+from chimap.results import Field, LocalField, Relaxation
+from chimap.types import Mask, Volume
+
+
+def _available(method: registry.Method, **arrays: Any) -> dict[str, Any]:
+    return {k: v for k, v in arrays.items() if v is not None and k in method.inputs}
+
+
+def brain_mask(magnitude: Any, acq: Acquisition, *, method: str | None = None, **params: Any) -> Mask:
+    """Mask of the brain from the magnitude, (x, y, z) or (x, y, z, echo). Returns bool (x, y, z)."""
+    return registry.get("mask", method)(magnitude, acq, **params)
+
+
+def unwrap(
+    phase: Any,
+    mask: Any,
+    acq: Acquisition,
+    *,
+    magnitude: Any = None,
+    method: str | None = None,
+    **params: Any,
+) -> Volume:
+    """Phase in rad without 2 pi steps, of the shape of `phase` ((x, y, z) or (x, y, z, echo))."""
+    m = registry.get("unwrap", method)
+    out = m(phase, mask, acq, **_available(m, magnitude=magnitude), **params)
+    return out[..., 0] if np.ndim(phase) == 3 else out
+
+
+def estimate_field(
+    phase: Any,
+    mask: Any,
+    acq: Acquisition,
+    *,
+    magnitude: Any = None,
+    method: str | None = None,
+    **params: Any,
+) -> Field:
+    """Total field in ppm with its standard deviation, from wrapped phase in rad."""
+    m = registry.get("field", method)
+    return m(phase, mask, acq, **_available(m, magnitude=magnitude), **params)
+
+
+def remove_background(
+    field_ppm: Any,
+    mask: Any,
+    acq: Acquisition,
+    *,
+    noise: Any = None,
+    method: str | None = None,
+    **params: Any,
+) -> LocalField:
+    """Local field in ppm and the mask where it is valid, from the total field in ppm."""
+    m = registry.get("background", method)
+    return m(field_ppm, mask, acq, **_available(m, noise=noise), **params)
+
+
+def invert(
+    field_ppm: Any,
+    mask: Any,
+    acq: Acquisition,
+    *,
+    magnitude: Any = None,
+    noise: Any = None,
+    method: str | None = None,
+    **params: Any,
+) -> Volume:
+    """Susceptibility in ppm from the local field in ppm, 0 outside the mask."""
+    m = registry.get("inversion", method)
+    return m(field_ppm, mask, acq, **_available(m, magnitude=magnitude, noise=noise), **params)
+
+
+def map_r2star(
+    magnitude: Any, mask: Any, acq: Acquisition, *, method: str | None = None, **params: Any
+) -> Relaxation:
+    """R2* in 1/s and T2* in s from the magnitude of several echoes."""
+    return registry.get("r2star", method)(magnitude, mask, acq, **params)
