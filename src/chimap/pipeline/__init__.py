@@ -1,1 +1,1 @@
-"""Stages, presets, run, resume, provenance, methods text."""
+"""From a scan to its maps and report: stages, presets, resuming, provenance and the methods text."""

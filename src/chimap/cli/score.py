@@ -1,0 +1,40 @@
+"""Compare a reconstructed map with the truth; one line of JSON on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+
+from chimap.cli import _stage
+from chimap.pipeline.measure import plain
+
+SUMMARY = "compare a map with the truth (JSON)"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of this command."""
+    parser.add_argument("--recon", required=True, metavar="NII", help="the map to judge")
+    parser.add_argument("--truth", required=True, metavar="NII", help="the true map")
+    parser.add_argument("--mask", required=True, metavar="NII", help="where to compare")
+    parser.add_argument("--seg", metavar="NII", help="labels of regions")
+    parser.add_argument("--support", metavar="NII", help="where the reconstruction claims to be valid")
+    parser.add_argument(
+        "--kind", choices=["chi", "field"], default="chi", help="what the maps are (default: chi)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, compare, print."""
+    from chimap.metrics import score
+
+    truth = _stage.read(args.truth)
+    like = (args.truth, truth.shape)
+    recon = _stage.read(args.recon, like)
+    mask = _stage.read_mask(args.mask, like)
+    seg = np.rint(_stage.read(args.seg, like)).astype(np.int32) if args.seg else None
+    support = _stage.read_mask(args.support, like) if args.support else None
+    values = score(recon, truth, mask, seg=seg, kind=args.kind, support=support)
+    print(json.dumps(plain(values)))
+    return 0

@@ -1,0 +1,119 @@
+"""Does the phase grow or shrink with the field? Scanners disagree; the air around the head decides it.
+
+Air is paramagnetic against tissue by 9.4 ppm, and the head's outline is in the magnitude. The field that
+the outline predicts has the sign of physics; the measured total field has the sign of the scanner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from chimap.acquisition import Acquisition
+from chimap.numerics.dipole import forward_field
+from chimap.types import Mask, Volume
+
+AIR_PPM = 9.4
+"""Susceptibility of air relative to tissue in ppm (Schenck 1996, doi:10.1118/1.597854)."""
+
+_DECISIVE = 0.2
+_SPACING_MM = 3.0
+_BONE_MM = 6.0
+
+
+@dataclass(frozen=True)
+class Sign:
+    """The sign by which the field has to be multiplied, and how sure that is.
+
+    `correlation` is that of the measured with the predicted field, in [-1, 1]; `decided` is false where
+    it is too small to tell, and then `sign` is +1.
+    """
+
+    sign: int
+    correlation: float
+    decided: bool
+
+    def __str__(self) -> str:
+        r = f"correlation with the field of the head's outline {self.correlation:+.2f}"
+        if not self.decided:
+            return f"phase sign could not be told from the data ({r}); taken as positive"
+        if self.sign < 0:
+            return f"phase falls where the field is higher ({r}); the field was multiplied by -1"
+        return f"phase grows with the field ({r})"
+
+
+def detect_sign(field_ppm: Volume, magnitude: Volume, mask: Mask, acq: Acquisition) -> Sign:
+    """Sign convention of the phase that a total field came from.
+
+    Parameters
+    ----------
+    field_ppm : (x, y, z) float32
+        Total field in ppm, valid inside `mask`.
+    magnitude : (x, y, z) float32
+        Combined magnitude: its dark voxels are air or bone.
+    mask : (x, y, z) bool
+        Where the field is known.
+    acq : Acquisition
+        Voxel size and direction of B0.
+
+    Returns
+    -------
+    Sign
+        Undecided where the scan shows no air (a crop of the brain, a masked magnitude) or too little of it.
+
+    Notes
+    -----
+    Both fields are reduced to about 3 mm, freed from an order-2 polynomial (shim, and the parts of the
+    head outside the image), and correlated with the magnitude as weights.
+    """
+    step = [max(1, round(_SPACING_MM / v)) for v in acq.voxel_size_mm]
+    small_magnitude = _block_mean(magnitude, step)
+    weight = _block_mean(mask.astype(np.float32), step)
+    small_field = _block_mean(np.where(mask, field_ppm, np.float32(0)), step) / np.maximum(weight, 1e-6)
+    inside = weight > 0.5
+    if inside.sum() < 100:
+        return Sign(1, 0.0, False)
+    # The brain's brightness sets the threshold; noise in air lies far below a seventh of it.
+    head = small_magnitude > 0.15 * np.median(small_magnitude[inside])
+    # Bone is as dark as air, but thin: what a ball of 6 mm does not fit into is taken as tissue.
+    radius = round(_BONE_MM / _SPACING_MM)
+    ball = np.linalg.norm(np.mgrid[[slice(-radius, radius + 1)] * 3], axis=0) <= radius + 0.3
+    margin = radius + 1
+    air = ndimage.binary_opening(np.pad(~head, margin, mode="edge"), ball)[(slice(margin, -margin),) * 3]
+    if air.mean() < 0.02:
+        return Sign(1, 0.0, False)
+    voxel = tuple(v * s for v, s in zip(acq.voxel_size_mm, step, strict=True))
+    tissue = np.where(air, np.float32(0), np.float32(-AIR_PPM))
+    predicted = forward_field(tissue, acq.with_(voxel_size_mm=voxel))
+    correlation = _correlation(small_field, predicted, inside, small_magnitude)
+    decided = bool(np.isfinite(correlation) and abs(correlation) >= _DECISIVE)
+    return Sign(
+        -1 if decided and correlation < 0 else 1, round(float(np.nan_to_num(correlation)), 3), decided
+    )
+
+
+def _block_mean(volume: Volume, step: list[int]) -> Volume:
+    n = [s // f for s, f in zip(volume.shape, step, strict=True)]
+    cut = volume[tuple(slice(0, k * f) for k, f in zip(n, step, strict=True))]
+    shape = [v for k, f in zip(n, step, strict=True) for v in (k, f)]
+    return np.ascontiguousarray(cut.reshape(shape).mean(axis=(1, 3, 5), dtype=np.float32))
+
+
+def _correlation(measured: Volume, predicted: Volume, mask: Mask, magnitude: Volume) -> float:
+    """Weighted correlation inside `mask` after an order-2 polynomial is taken from both."""
+    at = np.nonzero(mask)
+    x, y, z = ((c - c.mean()) / (np.ptp(c) + 1.0) for c in (a.astype(float) for a in at))
+    basis = np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z], axis=1)
+    root = np.sqrt(magnitude[at].astype(float) / (magnitude[at].mean() + 1e-12))[:, None]
+    both = np.stack([measured[at], predicted[at]], axis=1).astype(float)
+    # Veins, wraps and the voxels next to air would rule a plain correlation.
+    low, high = np.percentile(both, [2, 98], axis=0)
+    both = np.clip(both, low, high) * root
+    basis = basis * root
+    rest = both - basis @ np.linalg.lstsq(basis, both, rcond=None)[0]
+    norm = np.sqrt((rest**2).sum(axis=0))
+    if not (norm > 0).all():
+        return 0.0
+    return float(rest[:, 0] @ rest[:, 1] / (norm[0] * norm[1]))
