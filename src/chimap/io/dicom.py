@@ -1,0 +1,259 @@
+"""DICOM folders: converted by dcm2niix, then sorted into scans by what its sidecars say."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chimap.errors import InputError
+from chimap.io.findings import Finding
+from chimap.io.safe import make_folder, output_error
+from chimap.io.scan import Scan
+from chimap.io.sidecar import echo_times, field_strength, number, read_json, selected, stem
+
+TIMEOUT_S = 3600
+_MOST_LOOKED_AT = 200
+_NOT_SIGNAL = {
+    "SWI",
+    "MNIP",
+    "MIN_IP",
+    "MINIP",
+    "MPR",
+    "LOCALIZER",
+    "PHASEDIFF",
+    "T2_STAR",
+    "R2_STAR",
+    "T2 MAP",
+}
+
+
+def looks_like_dicom(file: Path) -> bool:
+    """Whether a file has the mark of DICOM after its preamble, or a name that only DICOM has."""
+    try:
+        with open(file, "rb") as f:
+            return f.read(132)[128:] == b"DICM" or file.suffix.lower() in (".dcm", ".ima")
+    except OSError:
+        return False
+
+
+def has_dicom(folder: Path) -> bool:
+    """Whether there is DICOM among the first files of a folder and those below it."""
+    for i, file in enumerate(_files(folder)):
+        if looks_like_dicom(file):
+            return True
+        if i >= _MOST_LOOKED_AT:
+            break
+    return False
+
+
+def convert(folder: Path, work_dir: Path) -> Path:
+    """Convert a DICOM folder, unsorted as it may be, into `work_dir`; returns the folder of NIfTI files.
+
+    dcm2niix runs without a shell, leaves dates and names out of the sidecars, and writes into a folder that
+    takes its name only when all is converted. One that is there already is used as it is.
+
+    Raises
+    ------
+    InputError
+        If dcm2niix is missing, fails or finds no images.
+    OutputError
+        If `work_dir` cannot be written.
+    """
+    done = Path(work_dir) / "dicom"
+    if done.is_dir():
+        return done
+    part = make_folder(Path(work_dir)) / "dicom.part"
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+    except OSError as e:
+        raise output_error(e, part) from e
+    # -ba y: no names, dates or identifiers. -w 2: nothing is overwritten. -i n, -m 2: nothing skipped, slices
+    # of one series merged as dcm2niix sees fit. -l o, -p y: stored values as they are, Philips' exact scale.
+    options = ["-b", "y", "-ba", "y", "-z", "n", "-w", "2", "-l", "o", "-p", "y", "-d", "9", "-f", "s%s_e%e"]
+    command = [_program(), *options, "-o", str(part), str(folder)]
+    try:
+        r = subprocess.run(
+            command, capture_output=True, timeout=TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(f"dcm2niix did not finish within {TIMEOUT_S} s", file=folder) from None
+    except OSError as e:
+        raise InputError(f"dcm2niix cannot be started ({e.strerror})", fix="pip install dcm2niix") from e
+    lines = (r.stdout + b"\n" + r.stderr).decode("utf-8", "replace").splitlines()
+    said = next((s.strip() for s in reversed(lines) if "error" in s.lower()), "")
+    if not any(part.glob("*.nii")):
+        shutil.rmtree(part, ignore_errors=True)
+        why = f"dcm2niix made no image of it ({said or f'exit status {r.returncode}'})"
+        raise InputError(why, file=folder, fix="Check that the DICOM files are complete images")
+    if r.returncode not in (0, 8):  # 8: some files could not be converted, others could
+        shutil.rmtree(part, ignore_errors=True)
+        raise InputError(f"dcm2niix failed ({said or f'exit status {r.returncode}'})", file=folder)
+    try:
+        part.rename(done)
+    except OSError as e:
+        raise output_error(e, done) from e
+    return done
+
+
+def _program() -> str:
+    beside_python = Path(sys.executable).with_name("dcm2niix")
+    if beside_python.is_file():
+        return str(beside_python)
+    found = shutil.which("dcm2niix")
+    if found is None:
+        raise InputError("dcm2niix is not installed", fix="pip install dcm2niix")
+    return found
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One converted file: what part of the signal it holds, of which series and echo."""
+
+    path: Path
+    part: str
+    series: float
+    te: float
+    sidecar: dict[str, Any]
+
+    @property
+    def key(self) -> tuple[str, float]:
+        return self.part, self.series
+
+
+def find(folder: Path, origin: Path) -> list[Scan]:
+    """The multi-echo scans with phase among converted files with sidecars; `origin` is named in errors.
+
+    Series of phase (or real and imaginary) images are paired with the magnitude series that has the same
+    echo times: of the same series number (GE, Philips), acquired at the same time, or else the nearest number
+    (Siemens).
+
+    Raises
+    ------
+    InputError
+        If there is no series with phase.
+    """
+    images = [i for i in map(_image, sorted(folder.glob("*.nii*"))) if i is not None]
+    series: dict[tuple[str, float], list[_Image]] = {}
+    for image in images:
+        series.setdefault(image.key, []).append(image)
+    scans = []
+    for (part, number_), members in sorted(series.items(), key=lambda kv: kv[0][1]):
+        if part == "phase":
+            scans.append((number_, {"phase": members, "magnitude": _partner(members, series, "magnitude")}))
+        elif part == "real" and ("phase", number_) not in series:
+            scans.append((number_, {"real": members, "imaginary": _partner(members, series, "imaginary")}))
+    if not scans:
+        kinds = sorted({i.part for i in images}) or ["nothing"]
+        raise InputError(
+            f"no phase images in this folder (found: {', '.join(kinds)})",
+            file=origin,
+            fix="Export the phase (or real and imaginary) images of the gradient-echo scan too",
+        )
+    many = len(scans) > 1
+    return [_scan(f"scan_run-{n:g}" if many else "scan", n if many else None, parts) for n, parts in scans]
+
+
+def _scan(name: str, run: float | None, parts: dict[str, list[_Image]]) -> Scan:
+    problems: list[Finding] = []
+    main, other = list(parts)
+    members = sorted(parts[main], key=lambda i: (i.te, i.path.name))
+    partners = sorted(parts[other], key=lambda i: (i.te, i.path.name))
+    times: list[float] = []
+    for image in members:
+        te, wrong = echo_times(image.sidecar, image.path)
+        problems += wrong
+        times += te
+    if any(b <= a for a, b in zip(times, times[1:], strict=False)):
+        shown = ", ".join(f"{1000 * t:g}" for t in times)
+        what = f"series {members[0].series:g} has echo times {shown} ms, some of them twice"
+        fix = "If these are repetitions or coils, convert them and give one set with --phase and --magnitude"
+        problems.append(Finding("error", "echo times", what, fix, str(members[0].path)))
+    if main == "real" and not partners:
+        what = "real images without imaginary ones"
+        problems.append(Finding("error", "files", what, "Export both", str(members[0].path)))
+    elif partners and len(partners) != len(members):
+        what = f"{len(members)} echoes of {main} but {len(partners)} of {other}"
+        problems.append(Finding("error", "echoes", what, "Export both for each echo", str(members[0].path)))
+    numbers = [int(n) for n in (number(i.sidecar.get("EchoNumber")) for i in members) if not math.isnan(n)]
+    missing = (
+        sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
+        if len(numbers) == len(members)
+        else []
+    )
+    if missing and len(set(numbers)) == len(numbers):
+        what = f"echo {', '.join(map(str, missing))} is missing; found {', '.join(map(str, sorted(numbers)))}"
+        problems.append(Finding("error", "echoes", what, "Export all echoes", str(members[0].path)))
+    b0, wrong = field_strength(members[0].sidecar, members[0].path)
+    files = {main: tuple(i.path for i in members), other: tuple(i.path for i in partners)}
+    return Scan(
+        name=name,
+        entities={} if run is None else {"run": f"{run:g}"},
+        te_s=tuple(times),
+        b0_t=b0,
+        metadata=selected(members[0].sidecar),
+        sidecar=True,
+        problems=(*problems, *wrong),
+        **files,
+    )
+
+
+def _image(path: Path) -> _Image | None:
+    sidecar_file = path.with_name(stem(path) + ".json")
+    if not sidecar_file.is_file():
+        return None
+    s = read_json(sidecar_file)
+    te = number(s.get("EchoTime"))
+    return _Image(path, _part(path, s), number(s.get("SeriesNumber")), te, s)
+
+
+def _part(path: Path, sidecar: dict[str, Any]) -> str:
+    """magnitude, phase, real or imaginary; "other" for what no reconstruction uses (phase differences, maps)."""
+    types = {str(t).upper() for t in sidecar.get("ImageType") or []}
+    words = stem(path).lower().split("_")[-2:]
+    if types & _NOT_SIGNAL:
+        return "other"
+    if "imaginary" in words or "IMAGINARY" in types:
+        return "imaginary"
+    if "real" in words or "REAL" in types:
+        return "real"
+    if any(w.startswith("ph") for w in words) or types & {"PHASE", "P", "PHASE MAP"}:
+        return "phase"
+    return "magnitude"
+
+
+def _partner(members: list[_Image], series: dict[tuple[str, float], list[_Image]], part: str) -> list[_Image]:
+    """The series of `part` that belongs to a series of phase or real images; empty if there is none."""
+    times = sorted(round(i.te, 6) for i in members)
+    first = members[0]
+
+    def distance(candidate: list[_Image]) -> tuple[bool, bool, float]:
+        other = candidate[0]
+        when = first.sidecar.get("AcquisitionTime")
+        return (
+            other.series != first.series,
+            when is None or other.sidecar.get("AcquisitionTime") != when,
+            abs(other.series - first.series),
+        )
+
+    same_times = [
+        m for (p, _), m in series.items() if p == part and sorted(round(i.te, 6) for i in m) == times
+    ]
+    near = [m for (p, n), m in series.items() if p == part and n == first.series]
+    candidates = same_times or near
+    return min(candidates, key=distance) if candidates else []
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for here, folders, files in os.walk(folder):
+        folders.sort()
+        for f in sorted(files):
+            if not f.startswith("."):
+                yield Path(here) / f
