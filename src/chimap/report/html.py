@@ -1,0 +1,214 @@
+"""The report itself: records in, one HTML file out, which loads nothing from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from chimap.report import viewer
+from chimap.report.data import MapItem, ReportData, StageItem
+from chimap.report.figures import histogram, region_chart, robust_window, three_plane
+
+USUAL_BYTES, USUAL_MAPS, MORE_BYTES, MOST_BYTES = 14_000_000, 6, 1_500_000, 24_000_000
+"""What a report of so many maps may weigh, what each further map may add, and the end of it.
+
+The viewer's resolution gives way before the pictures do.
+"""
+
+STAGE_TITLES = {
+    "input": "Input",
+    "mask": "Brain mask",
+    "unwrap": "Phase unwrapping",
+    "offset": "Phase offset",
+    "field": "Total field",
+    "r2star": "R2* and T2*",
+    "background": "Background field removal",
+    "inversion": "Dipole inversion",
+    "reference": "Reference",
+}
+_LEVELS = ("error", "warning", "info", "ok")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A map as the page shows it."""
+
+    item: MapItem
+    png: str
+    window: str
+    histogram: Markup
+
+
+@dataclass
+class StageBlock:
+    """What the page says about one stage: how it ran and its maps."""
+
+    key: str
+    title: str
+    runs: list[StageItem] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+
+
+def write_report(path: str | os.PathLike[str], data: ReportData) -> Path:
+    """Write the report to `path` and return it.
+
+    The file appears whole or not at all. The same data give the same bytes.
+
+    Raises
+    ------
+    ValueError
+        If maps or masks are not all 3-D of one shape, or two maps have the same key.
+    OSError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    html = render(data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            # A temporary file is private; the report gets what the user's umask gives any other file.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.fchmod(file.fileno(), 0o666 & ~umask)
+            file.write(html)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def render(data: ReportData) -> str:
+    """The report as one string of HTML."""
+    _check(data)
+    blocks = _blocks(data)
+    drawn = sum(len(p.png) for b in blocks for p in b.pictures)
+    more = max(sum(m.show_in_viewer for m in data.maps) - USUAL_MAPS, 0)
+    limit = min(USUAL_BYTES + MORE_BYTES * more, MOST_BYTES)
+    meta, volumes = viewer.build(data, max(limit - drawn, 1_000_000))
+    findings = sorted(data.findings, key=lambda f: _LEVELS.index(_level(f)))
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("chimap.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(show=show, number=number, level=_level)
+    return environment.get_template("report.html").render(
+        data=data,
+        blocks=blocks,
+        main=_main_picture(blocks),
+        findings=findings,
+        problems=[f for f in findings if _level(f) in ("error", "warning")],
+        cited={c.get("doi"): n for n, c in enumerate(data.citations, 1)},
+        seconds=sum(s.seconds for s in data.stages),
+        compiling=sum(s.compile_seconds for s in data.stages),
+        slowest=max([s.seconds for s in data.stages], default=0.0) or 1.0,
+        with_truth=any(r.get("truth_ppb") is not None for r in data.regions),
+        region_chart=Markup(region_chart(data.regions)),
+        paragraphs=[p for p in (p.strip() for p in data.methods_text.split("\n\n")) if p],
+        stage_titles=STAGE_TITLES,
+        viewer=meta,
+        volumes=volumes,
+        style=_asset("report.css"),
+        script=_asset("viewer.js"),
+    )
+
+
+def show(value: Any) -> str:
+    """A value as people write it: 4 digits, yes and no, lists with commas."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) or type(value).__name__.startswith("float"):
+        return f"{float(value):.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {show(v)}" for k, v in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(show(v) for v in value) or "–"
+    if hasattr(value, "tolist"):
+        return show(value.tolist())
+    return str(value)
+
+
+def number(value: Any, digits: int = 1) -> str:
+    """A number with a fixed count of digits; a dash if there is none."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:,.{digits}f}".replace(",", " ").replace("-", "−")
+
+
+def _level(finding: Mapping[str, Any]) -> str:
+    """The level of a finding in the page's four words."""
+    level = str(finding.get("level", "info")).lower()
+    return {"warn": "warning", "fail": "error", "good": "ok"}.get(
+        level, level if level in _LEVELS else "info"
+    )
+
+
+def _check(data: ReportData) -> None:
+    shapes = {m.key: m.volume.shape for m in data.maps}
+    shapes |= {f"outline of {m.key}": m.outline_mask.shape for m in data.maps if m.outline_mask is not None}
+    shapes |= {f"mask {name}": m.shape for name, m in data.masks.items()}
+    if len({m.key for m in data.maps}) < len(data.maps):
+        raise ValueError(f"two maps of a report have the same key: {[m.key for m in data.maps]}")
+    if len(set(shapes.values())) > 1 or any(len(s) != 3 for s in shapes.values()):
+        raise ValueError(f"maps and masks of a report must be 3-D and of one shape, not {shapes}")
+
+
+def _blocks(data: ReportData) -> list[StageBlock]:
+    """One block a stage: the input, the stages in the order they ran, and what has maps only."""
+    shown = [m.stage for m in data.maps]
+    names = dict.fromkeys([*(s for s in shown if s == "input"), *(s.stage for s in data.stages), *shown])
+    blocks = {n: StageBlock(n, STAGE_TITLES.get(n, n.replace("_", " ").capitalize())) for n in names}
+    for run in data.stages:
+        blocks[run.stage].runs.append(run)
+    for item in data.maps:
+        blocks[item.stage].pictures.append(_picture(item, data))
+    return list(blocks.values())
+
+
+def _picture(item: MapItem, data: ReportData) -> Picture:
+    mask = data.mask_of(item)
+    window = item.window or robust_window(item.volume, mask)
+    png = three_plane(
+        item.volume, data.affine, window=window, mask=mask, unit=item.shown_unit, scale=item.shown_scale,
+        colormap=item.colormap,
+    )  # fmt: skip
+    low, high = (w * item.shown_scale for w in window)
+    chart = ""
+    if not item.is_labels:
+        chart = histogram(
+            item.volume, mask, window=window, unit=item.shown_unit, scale=item.shown_scale, title=item.title
+        )
+    return Picture(
+        item,
+        base64.b64encode(png).decode("ascii"),
+        "" if item.is_labels else f"{low:g} to {high:g} {item.shown_unit}".strip().replace("-", "−"),
+        Markup(chart),
+    )
+
+
+def _main_picture(blocks: Sequence[StageBlock]) -> Picture | None:
+    """The last susceptibility map: the answer."""
+    found = [p for b in blocks for p in b.pictures if p.item.is_susceptibility and "noise" not in p.item.key]
+    return found[-1] if found else None
+
+
+def _asset(name: str) -> Markup:
+    """A file of the package as it is: our own style sheet and script."""
+    return Markup(files("chimap.report").joinpath("templates", name).read_text(encoding="utf-8"))
