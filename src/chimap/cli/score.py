@@ -19,7 +19,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truth", required=True, metavar="NII", help="the true map")
     parser.add_argument("--mask", required=True, metavar="NII", help="where to compare")
     parser.add_argument("--seg", metavar="NII", help="labels of regions")
-    parser.add_argument("--support", metavar="NII", help="where the reconstruction claims to be valid")
+    parser.add_argument(
+        "--support", action="store_true", help="compare only where the reconstruction is not 0"
+    )
     parser.add_argument(
         "--kind", choices=["chi", "field"], default="chi", help="what the maps are (default: chi)"
     )
@@ -34,7 +36,6 @@ def run(args: argparse.Namespace) -> int:
     recon = _stage.read(args.recon, like)
     mask = _stage.read_mask(args.mask, like)
     seg = np.rint(_stage.read(args.seg, like)).astype(np.int32) if args.seg else None
-    support = _stage.read_mask(args.support, like) if args.support else None
-    values = score(recon, truth, mask, seg=seg, kind=args.kind, support=support)
+    values = score(recon, truth, mask, seg=seg, kind=args.kind, support=args.support)
     print(json.dumps(plain(values)))
     return 0

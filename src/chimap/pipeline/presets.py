@@ -38,7 +38,7 @@ def names() -> tuple[str, ...]:
 
 @functools.cache
 def load(name: str) -> dict[str, Any]:
-    """The content of a preset: title, summary, reference, and a table a stage.
+    """The content of a preset: title, summary, the paper it follows (DOI), and a table a stage.
 
     Raises
     ------

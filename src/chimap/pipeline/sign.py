@@ -71,7 +71,9 @@ def detect_sign(field_ppm: Volume, magnitude: Volume, mask: Mask, acq: Acquisiti
     step = [max(1, round(_SPACING_MM / v)) for v in acq.voxel_size_mm]
     small_magnitude = _block_mean(magnitude, step)
     weight = _block_mean(mask.astype(np.float32), step)
-    small_field = _block_mean(np.where(mask, field_ppm, np.float32(0)), step) / np.maximum(weight, 1e-6)
+    small_field = _block_mean(np.where(mask, field_ppm, np.float32(0)), step) / np.maximum(
+        weight, np.float32(1e-6)
+    )
     inside = weight > 0.5
     if inside.sum() < 100:
         return Sign(1, 0.0, False)

@@ -1,0 +1,140 @@
+"""The report's records from a finished reconstruction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chimap import __version__
+from chimap.cli._scans import facts
+from chimap.pipeline import run as r
+from chimap.pipeline.run import Result
+from chimap.report import MapItem, ReportData, StageItem
+
+
+def report_data(result: Result, command: str = "") -> ReportData:
+    """Everything that the report says; reads the maps from the disk."""
+    masks = {
+        "brain": _array(result, "mask", r.BRAIN),
+        "valid": _array(result, "background", r.VALID),
+    }
+    return ReportData(
+        title="Quantitative susceptibility mapping",
+        subject=result.store.name,
+        command=command,
+        version=__version__,
+        affine=result.affine,
+        voxel_size_mm=result.acq.voxel_size_mm,
+        created=result.created,
+        software=result.software,
+        acquisition=acquisition(result),
+        inputs=result.inputs,
+        # The report knows "info" for what the input checks call "note".
+        findings=[{**f, "level": "info" if f["level"] == "note" else f["level"]} for f in result.findings],
+        warnings=result.warnings,
+        maps=list(maps(result)),
+        masks={k: v for k, v in masks.items() if v is not None},
+        stages=[stage_item(result, s) for s in result.done if s != "read"],
+        regions=result.regions,
+        reference=reference(result),
+        methods_text=result.methods_text,
+        citations=result.citations,
+    )
+
+
+def acquisition(result: Result) -> dict[str, Any]:
+    """Label and value of what is known about the measurement."""
+    acq = result.acq
+    out: dict[str, Any] = {
+        "Field strength": f"{acq.b0_t:.4g} T",
+        "Echo times": ", ".join(f"{1000 * t:.4g}" for t in acq.te_s) + " ms",
+        "Voxel size": " x ".join(f"{v:.4g}" for v in acq.voxel_size_mm) + " mm",
+        "B0 direction (voxel axes)": ", ".join(f"{v:.3f}" for v in acq.b0_dir),
+    }
+    for name, value in result.scan.metadata.items():
+        if isinstance(value, str | int | float) and str(value).strip():
+            out[name] = value
+    return out
+
+
+def maps(result: Result) -> list[MapItem]:
+    """The pictures in the order of the stages."""
+    valid = _array(result, "background", r.VALID)
+    brain = _array(result, "mask", r.BRAIN)
+    plan: list[tuple[str, str, str, str, r.Output, dict[str, Any]]] = [
+        (
+            "magnitude",
+            "Magnitude",
+            "",
+            "input",
+            r.COMBINED,
+            {"caption": "Root sum of squares over the echoes."},
+        ),
+        ("total", "Total field", "ppm", "field", r.TOTAL, {"outline_mask": brain}),
+        (
+            "noise",
+            "Noise of the total field",
+            "ppm",
+            "field",
+            r.NOISE,
+            {"outline_mask": brain, "show_in_viewer": False},
+        ),
+        ("r2star", "R2*", "1/s", "r2star", r.R2STAR, {"outline_mask": brain}),
+        (
+            "local",
+            "Local field",
+            "ppm",
+            "background",
+            r.LOCAL,
+            {"window": (-0.05, 0.05), "outline_mask": valid},
+        ),
+        ("chi", "Susceptibility", "ppm", "reference", r.CHI, {"window": (-0.1, 0.2), "outline_mask": valid}),
+    ]
+    out = []
+    for key, title, unit, stage, output, more in plan:
+        volume = _array(result, "read" if stage == "input" else stage, output)
+        if volume is not None:
+            out.append(MapItem(key=key, title=title, unit=unit, volume=volume, stage=stage, **more))
+    return out
+
+
+def stage_item(result: Result, stage: str) -> StageItem:
+    """How a stage ran."""
+    done = result.done[stage]
+    record = done.record
+    choice = result.choices.get(stage)
+    return StageItem(
+        stage=stage,
+        method=record["method"],
+        summary=choice.method.summary if choice else "The mask that was given, used as it is.",
+        seconds=float(record.get("seconds") or 0.0),
+        compile_seconds=float(record.get("compile_seconds") or 0.0),
+        peak_memory_mb=float(record.get("peak_memory_mb") or 0.0),
+        parameters=record["parameters"],
+        facts=facts(record),
+        references=tuple(record["references"]),
+        resumed=done.resumed,
+    )
+
+
+def reference(result: Result) -> dict[str, Any]:
+    """The reference region with its values in ppb."""
+    out: dict[str, Any] = {"name": result.reference.get("name", "")}
+    for key in ("mean", "sd"):
+        value = result.reference.get(f"{key}_ppm", result.reference.get(key))
+        if value is not None:
+            out[f"{key}_ppb"] = 1000 * float(value)
+    if result.reference.get("voxels") is not None:
+        out["voxels"] = int(result.reference["voxels"])
+    return out
+
+
+def _array(result: Result, stage: str, output: r.Output) -> np.ndarray | None:
+    done = result.done.get(stage)
+    artifact = None if done is None else done.get(output.suffix)
+    if artifact is None:
+        return None
+    array = artifact.get()
+    artifact.drop()
+    return array
