@@ -207,7 +207,9 @@ def _scan(
         ordered.pop("imaginary", None)
     _check_echo_numbers(ordered, main, name, problems)
     te: list[float] = []
-    b0, b0_findings, metadata = math.nan, [], {}
+    b0 = math.nan
+    b0_findings: list[Finding] = []
+    metadata: dict[str, Any] = {}
     readable: dict[str, Any] = {}
     for i, (_, file) in enumerate(ordered.get(main, [])):
         try:
@@ -227,7 +229,7 @@ def _scan(
     problems += b0_findings
     if not any(p.level == "error" for p in problems):
         _check_order(tuple(te), [f for _, f in ordered[main]], problems)
-    files = {part: tuple(f for _, f in ordered.get(part, [])) for part in set(PARTS.values())}
+    files = {part: tuple(f for _, f in members) for part, members in ordered.items()}
     return Scan(
         name=name,
         entities=entities,
@@ -236,7 +238,10 @@ def _scan(
         metadata=metadata,
         sidecar=bool(readable),
         problems=tuple(problems),
-        **files,
+        phase=files.get("phase", ()),
+        magnitude=files.get("magnitude", ()),
+        real=files.get("real", ()),
+        imaginary=files.get("imaginary", ()),
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,13 @@ from typing import Any
 
 from chimap.errors import InputError
 from chimap.io.findings import Finding
-from chimap.io.safe import make_folder, output_error
+from chimap.io.safe import make_folder, output_error, write_json
 from chimap.io.scan import Scan
 from chimap.io.sidecar import echo_times, field_strength, number, read_json, selected, stem
 
 TIMEOUT_S = 3600
 _MOST_LOOKED_AT = 200
+_SORTED_BY = ("EchoTime", "EchoTime1", "EchoNumber", "SeriesNumber", "ImageType", "AcquisitionTime")
 _NOT_SIGNAL = {
     "SWI",
     "MNIP",
@@ -57,7 +58,7 @@ def convert(folder: Path, work_dir: Path) -> Path:
     """Convert a DICOM folder, unsorted as it may be, into `work_dir`; returns the folder of NIfTI files.
 
     dcm2niix runs without a shell, leaves dates and names out of the sidecars, and writes into a folder that
-    takes its name only when all is converted. One that is there already is used as it is.
+    takes its name only when all is converted. What was converted from the same files before is used again.
 
     Raises
     ------
@@ -66,19 +67,38 @@ def convert(folder: Path, work_dir: Path) -> Path:
     OutputError
         If `work_dir` cannot be written.
     """
-    done = Path(work_dir) / "dicom"
+    done = Path(work_dir) / f"dicom-{_fingerprint(folder)}"
     if done.is_dir():
         return done
-    part = make_folder(Path(work_dir)) / "dicom.part"
+    part = make_folder(Path(work_dir)) / f"{done.name}.part"
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
     except OSError as e:
         raise output_error(e, part) from e
-    # -ba y: no names, dates or identifiers. -w 2: nothing is overwritten. -i n, -m 2: nothing skipped, slices
-    # of one series merged as dcm2niix sees fit. -l o, -p y: stored values as they are, Philips' exact scale.
-    options = ["-b", "y", "-ba", "y", "-z", "n", "-w", "2", "-l", "o", "-p", "y", "-d", "9", "-f", "s%s_e%e"]
-    command = [_program(), *options, "-o", str(part), str(folder)]
+    # -g i: no settings of the user's. -ba y, -c: no names, dates, identifiers or comments. -w 2: nothing is
+    # overwritten. -l o, -p y: stored values as they are, Philips' exact scale.
+    options = [
+        "-b",
+        "y",
+        "-ba",
+        "y",
+        "-z",
+        "n",
+        "-w",
+        "2",
+        "-l",
+        "o",
+        "-p",
+        "y",
+        "-d",
+        "9",
+        "-g",
+        "i",
+        "-c",
+        "",
+    ]
+    command = [_program(), *options, "-f", "s%s_e%e", "-o", str(part), str(folder)]
     try:
         r = subprocess.run(
             command, capture_output=True, timeout=TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
@@ -96,6 +116,9 @@ def convert(folder: Path, work_dir: Path) -> Path:
     if r.returncode not in (0, 8):  # 8: some files could not be converted, others could
         shutil.rmtree(part, ignore_errors=True)
         raise InputError(f"dcm2niix failed ({said or f'exit status {r.returncode}'})", file=folder)
+    for file in part.glob("*.json"):
+        sidecar = read_json(file)
+        write_json(file, selected(sidecar) | {k: sidecar[k] for k in _SORTED_BY if k in sidecar})
     try:
         part.rename(done)
     except OSError as e:
@@ -103,10 +126,23 @@ def convert(folder: Path, work_dir: Path) -> Path:
     return done
 
 
+def _fingerprint(folder: Path) -> str:
+    """Changes when files are added, removed or replaced."""
+    digest = hashlib.sha256()
+    for file in _files(folder):
+        s = file.stat()
+        digest.update(f"{file.relative_to(folder)} {s.st_size} {s.st_mtime_ns}\n".encode("utf-8", "replace"))
+    return digest.hexdigest()[:12]
+
+
 def _program() -> str:
-    beside_python = Path(sys.executable).with_name("dcm2niix")
-    if beside_python.is_file():
-        return str(beside_python)
+    try:
+        import dcm2niix
+
+        if Path(dcm2niix.bin).is_file():
+            return str(dcm2niix.bin)
+    except ImportError:
+        pass
     found = shutil.which("dcm2niix")
     if found is None:
         raise InputError("dcm2niix is not installed", fix="pip install dcm2niix")
@@ -157,8 +193,17 @@ def find(folder: Path, origin: Path) -> list[Scan]:
             file=origin,
             fix="Export the phase (or real and imaginary) images of the gradient-echo scan too",
         )
+    scans = [s for s in scans if not _is_other_purpose(s[1])] or scans
     many = len(scans) > 1
     return [_scan(f"scan_run-{n:g}" if many else "scan", n if many else None, parts) for n, parts in scans]
+
+
+def _is_other_purpose(parts: dict[str, list[_Image]]) -> bool:
+    """Phase of an EPI series, or the phase difference of a field map: left alone if there is better."""
+    images = next(iter(parts.values()))
+    s = images[0].sidecar
+    difference = len(images) == 1 and s.get("EchoNumber") == 2 and "EchoTime1" in s
+    return difference or "EP" in str(s.get("ScanningSequence", "")).upper()
 
 
 def _scan(name: str, run: float | None, parts: dict[str, list[_Image]]) -> Scan:
@@ -201,7 +246,10 @@ def _scan(name: str, run: float | None, parts: dict[str, list[_Image]]) -> Scan:
         metadata=selected(members[0].sidecar),
         sidecar=True,
         problems=(*problems, *wrong),
-        **files,
+        phase=files.get("phase", ()),
+        magnitude=files.get("magnitude", ()),
+        real=files.get("real", ()),
+        imaginary=files.get("imaginary", ()),
     )
 
 
@@ -220,9 +268,9 @@ def _part(path: Path, sidecar: dict[str, Any]) -> str:
     words = stem(path).lower().split("_")[-2:]
     if types & _NOT_SIGNAL:
         return "other"
-    if "imaginary" in words or "IMAGINARY" in types:
+    if any(w.startswith("imaginary") for w in words) or "IMAGINARY" in types:
         return "imaginary"
-    if "real" in words or "REAL" in types:
+    if any(w.startswith("real") for w in words) or "REAL" in types:
         return "real"
     if any(w.startswith("ph") for w in words) or types & {"PHASE", "P", "PHASE MAP"}:
         return "phase"

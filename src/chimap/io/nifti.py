@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import warnings
 import zlib
@@ -13,6 +14,9 @@ from typing import IO, Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.imageglobals import LoggingOutputSuppressor
+from nibabel.spatialimages import HeaderDataError
 
 from chimap.errors import InputError
 from chimap.io.safe import make_folder, output_error, whole_file, write_json, write_text
@@ -79,45 +83,38 @@ def read_header(path: str | Path) -> Header:
     try:
         if path.stat().st_size == 0:
             raise InputError("the file is empty", file=path, fix=_TRUNCATED)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), LoggingOutputSuppressor():
             warnings.simplefilter("ignore")
             image: Any = nib.load(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise InputError(f"the gzip data are cut off or damaged ({e})", file=path, fix=_TRUNCATED) from e
     except PermissionError as e:
         raise InputError("no permission to read this file", file=path) from e
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, OSError, ValueError) as e:
+    except (ImageFileError, HeaderDataError, OSError, ValueError) as e:
         fix = "Give a .nii or .nii.gz file; DICOM goes in as a folder"
         raise InputError("this is not a NIfTI file", file=path, fix=fix) from e
     if not isinstance(image, nib.Nifti1Pair):
         kind = type(image).__name__.removesuffix("Image")
         raise InputError(f"this is a {kind} file; NIfTI is expected", file=path, fix="Convert it to NIfTI")
-    h = image.header
+    try:
+        header = _header(path, image)
+    except (HeaderDataError, ValueError, TypeError, KeyError, OverflowError) as e:
+        raise InputError(f"the NIfTI header is damaged ({e})", file=path, fix=_TRUNCATED) from e
+    _check(header)
+    return header
+
+
+def _header(path: Path, image: Any) -> Header:
     shape = tuple(int(n) for n in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    shape += (1,) * (3 - len(shape))
-    if 0 in shape:
-        raise InputError(f"the image is empty (shape {shape})", file=path)
-    dtype = image.dataobj.dtype if hasattr(image.dataobj, "dtype") else h.get_data_dtype()
-    if dtype.kind == "c":
-        raise InputError(
-            "the values are complex; real numbers are expected",
-            file=path,
-            fix="Split it into magnitude and phase, or real and imaginary files",
-        )
-    if dtype.kind not in "iuf":
-        raise InputError(f"the values are of type {dtype}; numbers are expected", file=path)
-    affine = np.array(image.affine, dtype=float)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError("the affine in the header is singular or not finite", file=path, fix=_TRUNCATED)
-    proxy = image.dataobj
+    h, proxy = image.header, image.dataobj
     zooms = (*(float(z) for z in h.get_zooms()[:3]), 1.0, 1.0)[:3]
     return Header(
         path=path,
-        shape=shape,
-        dtype=np.dtype(dtype),
-        affine=affine,
+        shape=shape + (1,) * (3 - len(shape)),
+        dtype=np.dtype(proxy.dtype),
+        affine=np.array(image.affine, dtype=float),
         zooms_mm=(zooms[0], zooms[1], zooms[2]),
         slope=1.0 if proxy.slope is None else float(proxy.slope),
         inter=0.0 if proxy.inter is None else float(proxy.inter),
@@ -126,6 +123,35 @@ def read_header(path: str | Path) -> Header:
         codes=(int(h["qform_code"]), int(h["sform_code"])),
         spatial_unit=str(h.get_xyzt_units()[0]),
     )
+
+
+def _check(header: Header) -> None:
+    """Raise `InputError` for a header whose data cannot be used or cannot be there."""
+    path, shape, dtype = header.path, header.shape, header.dtype
+    if min(shape) <= 0:
+        raise InputError(f"the image is empty (shape {shape})", file=path)
+    if dtype.kind == "c":
+        fix = "Split it into magnitude and phase, or real and imaginary files"
+        raise InputError("the values are complex; real numbers are expected", file=path, fix=fix)
+    if dtype.kind not in "iuf":
+        raise InputError(f"the values are of type {dtype}; numbers are expected", file=path)
+    affine = header.affine
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise InputError("the affine in the header is singular or not finite", file=path, fix=_TRUNCATED)
+    try:
+        size = header.data_file.stat().st_size
+        with open(header.data_file, "rb") as f:
+            zipped = f.read(2) == b"\x1f\x8b"
+    except OSError as e:
+        raise InputError(f"cannot be read ({e.strerror})", file=header.data_file) from e
+    # Deflate shrinks by 1032 at most: a header that promises more than that has no data to it.
+    promised = math.prod(shape) * dtype.itemsize + header.offset
+    if header.offset < 0 or promised > size * (1040 if zipped else 1):
+        raise InputError(
+            f"the file is cut off: its header promises {shape} values of type {dtype}",
+            file=path,
+            fix=_TRUNCATED,
+        )
 
 
 def read_into(header: Header, out: np.ndarray) -> None:

@@ -68,13 +68,13 @@ def statistics(buffer: np.ndarray) -> PhaseStatistics:
 
 
 def looks_like_magnitude(s: PhaseStatistics) -> bool:
-    """No negative values, no wraps, and a range that is not filled up to its end."""
-    return s.low >= 0 and s.wraps < 1e-3 and s.fill < 0.2
+    """No negative values, few wraps, and a range that is not filled up to its end."""
+    return s.low >= 0 and s.wraps < 0.1 and s.fill < 0.2
 
 
 def looks_like_phase(s: PhaseStatistics) -> bool:
     """Values of both signs, or a filled range with wraps in it."""
-    return s.low < -0.01 * s.high or (s.wraps > 0.02 and s.fill > 0.3)
+    return s.low < -0.05 * s.high or (s.wraps > 0.02 and s.fill > 0.3)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def detect(
         return _from_range(s, phase_range, found, refuse)
     if looks_like_magnitude(s):
         raise refuse(
-            f"this looks like a magnitude, not a phase: {found}, no wraps",
+            f"this looks like a magnitude, not a phase: {found}, few near the upper end",
             "Give the phase image as phase and the magnitude as magnitude; if it is phase, give --phase-range MIN MAX",
         )
     top = max(-s.low, s.high)
