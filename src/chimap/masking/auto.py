@@ -1,0 +1,106 @@
+"""Choosing between brain extraction and a threshold by what the volume shows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chimap.acquisition import Acquisition
+from chimap.masking import _intensity
+from chimap.masking._surface import icosphere
+from chimap.masking.bet import bet, coarse_head
+from chimap.masking.threshold import threshold
+from chimap.registry import method
+from chimap.types import Mask, Progress, Volume, silent
+
+_SMALLEST_HEAD_MM = 90.0
+_SMALLEST_BRAIN_ML = 150.0
+_LAYERED = 0.3
+
+
+@method("mask", reference="10.1002/hbm.10062")
+def auto(
+    magnitude: Volume,
+    acq: Acquisition,
+    *,
+    fraction: float = 0.5,
+    level: float = 0.25,
+    csf_mm: float = 0.0,
+    progress: Progress = silent,
+) -> Mask:
+    """`bet` for a head, `threshold` for anything else (phantoms, crops, body parts, brains already extracted).
+
+    A head is a volume that spans at least 90 mm in two directions, whose bulkiest part holds at least 150 mL, and
+    around it, over at least 30 % of its surface, comes something dark (the skull) and then something bright
+    (the scalp). The choice and the figures are in the progress facts: `method`, `layered`, `volume_ml`.
+
+    Parameters
+    ----------
+    magnitude : (x, y, z, echo) float32
+        Arbitrary units.
+    acq : Acquisition
+        Voxel size and echo times.
+    fraction : float
+        See `bet`.
+    level : float
+        See `threshold`.
+    csf_mm : float
+        See `bet`.
+
+    Returns
+    -------
+    (x, y, z) bool
+
+    Raises
+    ------
+    InputError
+        As the method that is chosen.
+    """
+    is_head, facts = looks_like_head(magnitude, acq)
+
+    def said(done: int, total: int, **more: object) -> None:
+        progress(done, total, **facts, **more)
+
+    if is_head:
+        return bet.function(magnitude, acq, fraction=fraction, csf_mm=csf_mm, progress=said)
+    return threshold.function(magnitude, acq, level=level, progress=said)
+
+
+def looks_like_head(magnitude: Volume, acq: Acquisition) -> tuple[bool, dict[str, object]]:
+    """Whether `bet` applies, and why: extent in mm, volume of the bulkiest part, share of it within skull and scalp."""
+    voxel = acq.voxel_size_mm
+    extent = sorted(n * h for n, h in zip(magnitude.shape, voxel, strict=False))
+    facts: dict[str, object] = {"method": "threshold", "layered": 0.0, "volume_ml": 0.0}
+    if extent[1] < _SMALLEST_HEAD_MM:
+        return False, facts
+    head = coarse_head(_intensity.combined(magnitude), voxel)
+    volume_ml = float(head.unpadded(head.brain).sum() * head.voxel.prod() / 1000)
+    layered = _layered(head.volume, head.brain, head.voxel)
+    facts.update(layered=round(layered, 3), volume_ml=round(volume_ml, 1))
+    if volume_ml < _SMALLEST_BRAIN_ML or layered < _LAYERED:
+        return False, facts
+    facts["method"] = "bet"
+    return True, facts
+
+
+def _layered(volume: Volume, brain: Mask, voxel: np.ndarray) -> float:
+    """Share of the directions from the middle in which dark, then bright follows within 30 mm of the brain."""
+    rays = icosphere(3)[0]
+    centre = np.argwhere(brain).mean(0)
+    steps = np.arange(0.0, 160.0, 0.5 * float(voxel.min()))
+    where = centre[:, None, None] + (rays / voxel).T[:, :, None] * steps
+    index = np.rint(where).astype(int)
+    inside = np.ones(index.shape[1:], bool)
+    for a, n in enumerate(volume.shape):
+        inside &= (index[a] >= 0) & (index[a] < n)
+        np.clip(index[a], 0, n - 1, out=index[a])
+    within = brain[tuple(index)] & inside
+    value = np.where(inside, volume[tuple(index)], np.float32(0))
+    last = within.shape[1] - 1 - np.argmax(within[:, ::-1], axis=1)
+    found = 0
+    reach = int(30.0 / (steps[1] - steps[0]))
+    for ray in range(len(rays)):
+        beyond = value[ray, last[ray] + 1 : last[ray] + 1 + reach]
+        dark = np.flatnonzero(beyond < 0.3)
+        if dark.size and (beyond[dark[0] :] > 0.4).any():
+            found += 1
+    return found / len(rays)
