@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
 
 from chimap.report.orient import Orientation, bounding_box, centre_index
 from chimap.report.svg import Axis, escape
@@ -155,6 +156,7 @@ def three_plane(
         for text, x, y in zip(letters, (0.01, 0.99, 0.5, 0.5), (0.5, 0.5, 0.01, 0.99)):
             axes.text(
                 x, y, text, color="#9fd0ff", fontsize=10, transform=axes.transAxes, clip_on=False,
+                path_effects=[Stroke(linewidth=2.5, foreground="black"), Normal()],
                 ha="left" if x < 0.1 else "right" if x > 0.9 else "center",
                 va="bottom" if y < 0.1 else "top" if y > 0.9 else "center",
             )  # fmt: skip

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from chimap.report import viewer
 from chimap.report.data import MapItem, ReportData, StageItem
 from chimap.report.figures import histogram, region_chart, robust_window, three_plane
+from chimap.report.orient import centre_index
 
 USUAL_BYTES, USUAL_MAPS, MORE_BYTES, MOST_BYTES = 14_000_000, 6, 1_500_000, 24_000_000
 """What a report of so many maps may weigh, what each further map may add, and the end of it.
@@ -174,20 +175,23 @@ def _blocks(data: ReportData) -> list[StageBlock]:
     """One block a stage: the input, the stages in the order they ran, and what has maps only."""
     shown = [m.stage for m in data.maps]
     names = dict.fromkeys([*(s for s in shown if s == "input"), *(s.stage for s in data.stages), *shown])
+    # All pictures show the same slices.
+    brain = data.brain
+    centre = None if brain is None or not brain.any() else centre_index(brain)
     blocks = {n: StageBlock(n, STAGE_TITLES.get(n, n.replace("_", " ").capitalize())) for n in names}
     for run in data.stages:
         blocks[run.stage].runs.append(run)
     for item in data.maps:
-        blocks[item.stage].pictures.append(_picture(item, data))
+        blocks[item.stage].pictures.append(_picture(item, data, centre))
     return list(blocks.values())
 
 
-def _picture(item: MapItem, data: ReportData) -> Picture:
+def _picture(item: MapItem, data: ReportData, centre: tuple[int, int, int] | None) -> Picture:
     mask = data.mask_of(item)
     window = item.window or robust_window(item.volume, mask)
     png = three_plane(
         item.volume, data.affine, window=window, mask=mask, unit=item.shown_unit, scale=item.shown_scale,
-        colormap=item.colormap,
+        colormap=item.colormap, centre=centre,
     )  # fmt: skip
     low, high = (w * item.shown_scale for w in window)
     chart = ""
@@ -198,7 +202,7 @@ def _picture(item: MapItem, data: ReportData) -> Picture:
     return Picture(
         item,
         base64.b64encode(png).decode("ascii"),
-        "" if item.is_labels else f"{low:g} to {high:g} {item.shown_unit}".strip().replace("-", "−"),
+        "" if item.is_labels else f"{low:.4g} to {high:.4g} {item.shown_unit}".strip().replace("-", "−"),
         Markup(chart),
     )
 

@@ -145,7 +145,7 @@ function slice(plane) {
           const cx = flip ? w - 1 - x : x, cy = h - 1 - y;
           const edge = cx === 0 || cx === w - 1 || cy === 0 || cy === h - 1 ||
             !o.data[i - sh] || !o.data[i + sh] || !o.data[i - sv] || !o.data[i + sv];
-          a = edge ? 1 : 0.7 * opacity;
+          a = edge ? 1 : 0.5 * opacity;
         }
         r += (cr - r) * a; g += (cg - g) * a; u += (cb - u) * a;
       }
@@ -187,8 +187,11 @@ function draw(plane) {
     g.stroke();
   }
   g.fillStyle = "#9fd0ff";
+  g.strokeStyle = "#000";
+  g.lineWidth = 3 * dpr;
+  g.lineJoin = "round";
   g.font = 13 * dpr + "px system-ui, sans-serif";
-  const write = (text, x, y, align, line) => { g.textAlign = align; g.textBaseline = line; g.fillText(text, x, y); };
+  const write = (text, x, y, align, line) => { g.textAlign = align; g.textBaseline = line; g.strokeText(text, x, y); g.fillText(text, x, y); };
   const [lo, hi] = ENDS[plane.h], [down, up] = ENDS[plane.v], m = 4 * dpr;
   write(flipped(plane.h) ? hi : lo, m, c.height / 2, "left", "middle");
   write(flipped(plane.h) ? lo : hi, c.width - m, c.height / 2, "right", "middle");
@@ -256,8 +259,9 @@ function controls() {
   $("vw-base").value = state.base;
   $("vw-over").value = state.over;
   if (b) fill("vw-", b);
-  $("vw-over-controls").hidden = !o || o.kind !== "map";
-  if (o && o.kind === "map") fill("vw-over-", o);
+  const ranged = o && o.kind === "map" && o.colormap !== "labels";
+  $("vw-over-controls").hidden = !ranged;
+  if (ranged) fill("vw-over-", o);
   $("vw-zoom").value = state.zoom;
   $("vw-cross").checked = state.cross;
   $("vw-opacity").value = 100 * state.opacity;
@@ -265,9 +269,10 @@ function controls() {
 
 let waiting = false;
 function refresh() {
+  readout();
   if (waiting) return;
   waiting = true;
-  window.requestAnimationFrame(() => { waiting = false; PLANES.forEach(draw); readout(); });
+  window.requestAnimationFrame(() => { waiting = false; PLANES.forEach(draw); });
 }
 function choose(which, id) {
   state[which] = id;
