@@ -45,18 +45,18 @@ def forms(seed: int) -> Forms:
     rng = np.random.default_rng([seed, 0])
     noise = GRID.noise
     warp = [noise(60, rng, 0.4) * np.float32(1.3) for _ in range(3)]
-    folds = noise(21, rng, 0.16)
+    folds = noise(17.5, rng, 0.17)
     clouds, thickness, fine = noise(45, rng, 0.5), noise(30, rng, 0.5), noise(10, rng, 0.4)
     p = [c + w for c, w in zip(GRID.points(), warp, strict=True)]
     side = [np.abs(p[0]), p[1], p[2]]
 
     cerebrum = _cerebrum(p, side)
     cerebellum = union(
-        ellipsoid(side, (22, -62, -36), (30, 27, 20)), ellipsoid(p, (0, -62, -34), (14, 24, 22)), 8
+        ellipsoid(side, (22, -62, -34), (30, 27, 21)), ellipsoid(p, (0, -61, -31), (14, 24, 24)), 8
     )
     stem = _stem(p)
     canal = chain(p, [(0, -31, -52, 9), (0, -34, -80, 8), (0, -38, -150, 8)])
-    cavity = union(union(cerebrum, cerebellum, 16), stem, 10) - np.float32(2.6) - np.float32(0.5) * clouds
+    cavity = union(union(cerebrum, cerebellum, 10), stem, 5) - np.float32(2.6) - np.float32(0.5) * clouds
     # The brain rests on the base of the skull: no fluid pockets deeper than the lobes.
     above = np.float32(FORAMEN_Z) - p[2]
     cavity = cut(union(cavity, canal - 1, 6), above, 2)
@@ -91,10 +91,10 @@ def _cerebrum(p: Points, side: Points) -> Volume:
         ellipsoid(side, (6, -10, 13), (60, 80, 58)), ellipsoid(side, (14, -46, 14), (52, 52, 50)), 14
     )
     # Flat underneath: orbital surface in front, tentorium behind.
-    base = np.float32(-20) + np.float32(13) / (1 + np.exp((p[1] + 38) / 8))
+    base = np.float32(-20) + np.float32(13) * np.exp(-((p[0] / 38) ** 2)) / (1 + np.exp((p[1] + 38) / 8))
     hull = cut(hull, base - p[2], 10)
     temporal = union(
-        ellipsoid(side, (42, -8, -20), (20, 40, 22), 8), ellipsoid(side, (46, -40, -8), (20, 36, 20)), 8
+        ellipsoid(side, (40, -8, -21), (22, 40, 22), 8), ellipsoid(side, (46, -40, -8), (20, 36, 20)), 8
     )
     return union(hull, temporal, 8)
 

@@ -36,7 +36,7 @@ def brain_labels(forms: Forms, raw: Points) -> np.ndarray:
 
     d = -at(forms.cerebrum, raw)
     pial = _pial_distance(forms, raw, p, d)
-    thick = 2.7 + 0.3 * at(forms.fine, raw)
+    thick = 2.6 + 0.3 * at(forms.fine, raw)
     out[pial > 0] = LABELS["grey matter"]
     out[pial > thick] = LABELS["white matter"]
 
@@ -58,8 +58,8 @@ def _pial_distance(forms: Forms, raw: Points, p: Points, d: np.ndarray) -> np.nd
     foot = [c + at(n, raw) * np.maximum(d, 0) for c, n in zip(raw, forms.normal, strict=True)]
     # A little bending with depth, so that no sulcus is a plane.
     bend = 0.9 * at(forms.fine, raw)
-    reach = np.clip(11 + 4.5 * at(forms.clouds, foot) + 2 * at(forms.thickness, foot), 3, 19)
-    level = at(forms.folds, foot) / np.maximum(at(forms.fold_slope, foot), 0.11)
+    reach = np.clip(15 + 5 * at(forms.clouds, foot) + 3 * at(forms.thickness, foot), 5, 25)
+    level = at(forms.folds, foot) / np.maximum(at(forms.fold_slope, foot), 0.13)
     width = 0.95 - 0.4 * np.clip(d / reach, 0, 1)
     sulci = np.hypot(level + bend * np.clip(d / 8, 0, 1), np.maximum(d - reach, 0)) - width
 
@@ -69,8 +69,8 @@ def _pial_distance(forms: Forms, raw: Points, p: Points, d: np.ndarray) -> np.nd
     cleft = np.hypot(np.maximum(middle, 0), np.maximum(-arch, 0)) + np.minimum(middle, 0)
     cleft = np.where(arch < 0, np.hypot(middle, arch), cleft)
     mirror = [np.where(x > 0, 60.0, -60.0).astype(np.float32), y, z]
-    level = at(forms.folds, mirror) / np.maximum(at(forms.fold_slope, mirror), 0.11)
-    medial = np.hypot(level + bend * np.clip(middle / 8, 0, 1), np.maximum(middle - 8, 0)) - 0.6
+    level = at(forms.folds, mirror) / np.maximum(at(forms.fold_slope, mirror), 0.13)
+    medial = np.hypot(level + bend * np.clip(middle / 8, 0, 1), np.maximum(middle - 10, 0)) - 0.6
     medial = np.where(arch > 4, medial, 99)
 
     # The Sylvian fissure runs obliquely from the front below to the back above, down to the insula.

@@ -192,17 +192,22 @@ def _paint_small(f: Forms, lattice: Lattice, labels: np.ndarray, mask: np.ndarra
 def _properties(
     labels: np.ndarray, mask: np.ndarray, wave: np.ndarray, voxel: tuple[float, ...], b0_t: float
 ) -> Phantom:
-    chi = lookup("texture_ppm")[labels]
-    chi *= wave
-    chi += lookup("chi_ppm")[labels]
-    m0 = lookup("m0")[labels]
-    m0 *= 1 + np.float32(0.03) * wave
-    r2star = r2star_at(b0_t)[labels]
-    r2star *= 1 + np.float32(0.06) * np.clip(wave, -3, 3)
+    chi, m0, r1, r2star = (np.empty(labels.shape, np.float32) for _ in range(4))
+    tables = [lookup("texture_ppm"), lookup("chi_ppm"), lookup("m0"), r1_at(b0_t), r2star_at(b0_t)]
+
+    def fill(start: int, stop: int) -> None:
+        for i in range(start, stop):
+            spread, mean, density, rate, decay = (np.take(t, labels[i]) for t in tables)
+            chi[i] = mean + spread * wave[i]
+            m0[i] = density * (1 + np.float32(0.03) * wave[i])
+            r1[i] = rate
+            r2star[i] = decay * (1 + np.float32(0.06) * np.clip(wave[i], -3, 3))
+
+    slabs(fill, labels.shape[0])
     return Phantom(
         chi_ppm=chi,
         m0=m0,
-        r1=r1_at(b0_t)[labels],
+        r1=r1,
         r2star=r2star,
         labels=labels,
         table={name: (t.label, t.chi_ppm) for name, t in TISSUES.items()},

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
-from scipy.ndimage import map_coordinates
 
+from chimap.numerics.threads import jit
 from chimap.types import Volume
 
 Points = Sequence[np.ndarray]
@@ -69,6 +69,28 @@ def cut(a: np.ndarray, b: np.ndarray, k: float = 0.0) -> np.ndarray:
     return -union(-a, -b, k)
 
 
+@jit("void(float32[:,:,::1], float32[::1], float32[::1], float32[::1], float32[::1])")
+def _trilinear(f, u, v, w, out):  # type: ignore[no-untyped-def]
+    nx, ny, nz = f.shape
+    for n in range(out.shape[0]):
+        x = min(max(u[n], np.float32(0)), np.float32(nx - 1))
+        y = min(max(v[n], np.float32(0)), np.float32(ny - 1))
+        z = min(max(w[n], np.float32(0)), np.float32(nz - 1))
+        i = min(int(x), nx - 2)
+        j = min(int(y), ny - 2)
+        k = min(int(z), nz - 2)
+        x -= np.float32(i)
+        y -= np.float32(j)
+        z -= np.float32(k)
+        a = f[i, j, k] + z * (f[i, j, k + 1] - f[i, j, k])
+        b = f[i, j + 1, k] + z * (f[i, j + 1, k + 1] - f[i, j + 1, k])
+        c = f[i + 1, j, k] + z * (f[i + 1, j, k + 1] - f[i + 1, j, k])
+        d = f[i + 1, j + 1, k] + z * (f[i + 1, j + 1, k + 1] - f[i + 1, j + 1, k])
+        a += y * (b - a)
+        c += y * (d - c)
+        out[n] = a + x * (c - a)
+
+
 @dataclass(frozen=True)
 class ModelGrid:
     """A regular grid in mm on which smooth fields are made once, for whatever image grid reads them.
@@ -113,8 +135,13 @@ class ModelGrid:
 
     def at(self, field: Volume, p: Points) -> np.ndarray:
         """A model field at scattered points in mm, linearly interpolated."""
-        index = [(np.asarray(c) - l) / self.spacing for c, l in zip(p, self.lower, strict=True)]
-        return map_coordinates(field, index, order=1, mode="nearest", output=np.float32, prefilter=False)
+        u, v, w = (
+            (np.ascontiguousarray(c, np.float32) - np.float32(l)) / np.float32(self.spacing)
+            for c, l in zip(p, self.lower, strict=True)
+        )
+        out = np.empty(u.shape, np.float32)
+        _trilinear(field, u, v, w, out)
+        return out
 
     def on_axes(self, field: Volume, axes: Sequence[np.ndarray]) -> Volume:
         """A model field on the regular grid spanned by three axes in mm, linearly interpolated."""

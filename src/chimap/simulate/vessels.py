@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -45,9 +46,10 @@ class Lattice:
         return index[:, 0], index[:, 1], index[:, 2]
 
 
-def _on_level(forms: Forms, field: Volume, points: np.ndarray, level: float, steps: int = 12) -> np.ndarray:
+def _on_level(
+    field: Volume, gradient: list[Volume], points: np.ndarray, level: float, steps: int = 10
+) -> np.ndarray:
     """Points moved along the gradient of a distance field until it has the given value."""
-    gradient = GRID.gradient(field)
     p = points.astype(np.float64)
     for _ in range(steps):
         g = np.stack([GRID.at(c, list(p.T)) for c in gradient], -1)
@@ -75,6 +77,8 @@ def veins(forms: Forms, lattice: Lattice, seed: int) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng([seed, 1])
     spacing = 0.5 * min(lattice.voxel_mm)
     thinnest = 0.5 * float(np.mean(lattice.voxel_mm))
+    on_cavity = partial(_on_level, forms.cavity, GRID.gradient(forms.cavity))
+    on_brain = partial(_on_level, forms.cerebrum, GRID.gradient(forms.cerebrum))
     points: list[np.ndarray] = []
     radii: list[np.ndarray] = []
 
@@ -88,7 +92,7 @@ def veins(forms: Forms, lattice: Lattice, seed: int) -> tuple[np.ndarray, ...]:
 
     angle = np.deg2rad(np.linspace(15, 205, 30))
     crest = np.stack([np.zeros(30), -14 + 95 * np.cos(angle), 12 + 75 * np.sin(angle)], -1)
-    crest = _on_level(forms, forms.cavity, crest, -1.5)
+    crest = on_cavity(crest, -1.5)
     crest[:, 0] = 0.4 * crest[:, 0]
     tube(crest, 1.6, 4.0)
     end = crest[-1]
@@ -97,7 +101,7 @@ def veins(forms: Forms, lattice: Lattice, seed: int) -> tuple[np.ndarray, ...]:
         wall = np.array(
             [[*end], [s * 24, -88, -12], [s * 46, -66, -16], [s * 56, -46, -20], [s * 48, -40, -36]]
         )
-        wall[1:] = _on_level(forms, forms.cavity, wall[1:], -1.5)
+        wall[1:] = on_cavity(wall[1:], -1.5)
         tube(wall, 3.4, 2.8)
         tube([(s * 2.0, 6, 8), (s * 2.0, -12, 13), (s * 1.5, -28, 12), (0, -40, 9)], 0.8, 1.3)
         tube([(s * 16, 4, 17), (s * 11, 7, 13), (s * 2.0, 6, 8)], 0.5, 0.8)
@@ -114,12 +118,12 @@ def veins(forms: Forms, lattice: Lattice, seed: int) -> tuple[np.ndarray, ...]:
             stop = start + way * rng.uniform(14, 26)
             middle = (start + stop) / 2 + rng.normal(0, 1.2, 3)
             tube(np.stack([start, middle, stop]), 0.55, 0.35)
-    _cortical(forms, rng, tube, crest)
+    _cortical(on_brain, rng, tube, crest)
     line, r = np.concatenate(points), np.concatenate(radii)
     return lattice.balls(line, r)
 
 
-def _cortical(forms: Forms, rng: np.random.Generator, tube, crest: np.ndarray) -> None:  # type: ignore[no-untyped-def]
+def _cortical(on_brain, rng: np.random.Generator, tube, crest: np.ndarray) -> None:  # type: ignore[no-untyped-def]
     """Veins that run over the gyri up to the sagittal sinus, with tributaries that dip into sulci."""
     centre = np.array([0.0, -14.0, 8.0])
     for s in (-1, 1):
@@ -131,7 +135,7 @@ def _cortical(forms: Forms, rng: np.random.Generator, tube, crest: np.ndarray) -
             way = (1 - t) * goal + t * away / np.linalg.norm(away)
             way += np.cumsum(rng.normal(0, 0.035, way.shape), axis=0) * (t > 0)
             path = centre + way / np.linalg.norm(way, axis=1, keepdims=True) * 76
-            path[1:] = _on_level(forms, forms.cerebrum, path[1:], 0.9)
+            path[1:] = on_brain(path[1:], 0.9)
             path[0] = target
             tube(path, 1.3, 0.8)
             for _ in range(2):
@@ -141,8 +145,8 @@ def _cortical(forms: Forms, rng: np.random.Generator, tube, crest: np.ndarray) -
                     + np.cumsum(rng.normal(0, 4.0, (4, 3)), axis=0)
                     + np.arange(1, 5)[:, None] * 3.5 * rng.choice([-1, 1]) * np.array([0, 1, -0.4])
                 )
-                side = _on_level(forms, forms.cerebrum, side, 0.4)
-                tip = _on_level(forms, forms.cerebrum, side[-1:], -9.0)
+                side = on_brain(side, 0.4)
+                tip = on_brain(side[-1:], -9.0)
                 tube(np.concatenate([path[i : i + 1], side, tip]), 0.8, 0.45)
 
 
