@@ -23,7 +23,7 @@ TWO_PI = 2 * math.pi
 class Graph:
     """Mask voxels and their neighbours along the axes.
 
-    `after[a, v]` and `before[a, v]` are the packed indices of the neighbours of voxel `v` along axis `a`
+    `after[v, a]` and `before[v, a]` are the packed indices of the neighbours of voxel `v` along axis `a`
     (int32, -1: none); `inside` is the mask within the box.
     """
 
@@ -40,19 +40,19 @@ class Graph:
         padded = np.full([n + 2 for n in inside.shape], -1, np.int32)
         core = padded[1:-1, 1:-1, 1:-1]
         core[inside] = np.arange(np.count_nonzero(inside), dtype=np.int32)
-        after = np.empty((3, np.count_nonzero(inside)), np.int32)
+        after = np.empty((np.count_nonzero(inside), 3), np.int32)
         before = np.empty_like(after)
         for a in range(3):
             for out, step in ((after, 1), (before, -1)):
                 view = [slice(1, -1)] * 3
                 view[a] = slice(1 + step, padded.shape[a] - 1 + step)
-                out[a] = padded[tuple(view)][inside]
+                out[:, a] = padded[tuple(view)][inside]
         return cls(box, inside, after, before)
 
     @property
     def size(self) -> int:
         """Number of voxels."""
-        return self.after.shape[1]
+        return self.after.shape[0]
 
     def pack(self, volume: Volume) -> np.ndarray:
         """The mask voxels of (x, y, z) as float32 (voxel,), or of (x, y, z, echo) as (echo, voxel)."""
@@ -84,11 +84,11 @@ def edge_costs(start, stop, after, before, phase, other, ratio, magnitude, use, 
     between the echoes, 2 phase linearity, 4 magnitude coherence.
     """
     scale = 1 / (2 * math.pi)
-    for a in range(3):
-        for v in range(start, stop):
-            w = after[a, v]
+    for v in range(start, stop):
+        for a in range(3):
+            w = after[v, a]
             if w < 0:
-                cost[a, v] = 0
+                cost[v, a] = 0
                 continue
             d = (phase[w] - phase[v]) * scale
             d -= math.floor(d + 0.5)
@@ -99,7 +99,7 @@ def edge_costs(start, stop, after, before, phase, other, ratio, magnitude, use, 
                 quality *= max(0.0, 1 - abs(d - g * ratio) * 2 * math.pi)
             if use & 2:
                 for end in range(2):
-                    i = before[a, v] if end == 0 else after[a, w]
+                    i = before[v, a] if end == 0 else after[w, a]
                     if i < 0:
                         continue
                     s = (phase[v] - phase[i]) * scale if end == 0 else (phase[i] - phase[w]) * scale
@@ -110,7 +110,7 @@ def edge_costs(start, stop, after, before, phase, other, ratio, magnitude, use, 
                 low = min(magnitude[v], magnitude[w])
                 high = max(magnitude[v], magnitude[w])
                 quality *= (low / high) ** 2 if high > 0 else 0.0
-            cost[a, v] = 1 + int(254 * (1 - quality) + 0.5)
+            cost[v, a] = 1 + int(254 * (1 - quality) + 0.5)
 
 
 @jit("i4(i4, u1[:,::1], i4[:,::1], i4[:,::1], f4[::1], i4[::1], i4[::1])")
@@ -137,12 +137,12 @@ def grow(seed, cost, after, before, phase, turns, region):
             # Edges of the voxel just reached; each enters the queue once, when its first end is reached.
             for a in range(3):
                 for side in range(2):
-                    e = v if side == 0 else before[a, v]
-                    w = after[a, v] if side == 0 else e
+                    e = v if side == 0 else before[v, a]
+                    w = after[v, a] if side == 0 else e
                     if w < 0 or region[w] > 0:
                         continue
-                    c = cost[a, e]
-                    e += a * size
+                    c = cost[e, a]
+                    e = 3 * e + a
                     link[e] = -1
                     if head[c] < 0:
                         head[c] = e
@@ -157,9 +157,9 @@ def grow(seed, cost, after, before, phase, turns, region):
                     lowest += 1
                     continue
                 head[lowest] = link[e]
-                a = e // size
-                u = e - a * size
-                v = after[a, u]
+                u = e // 3
+                a = e - 3 * u
+                v = after[u, a]
                 if region[u] == 0:
                     u, v = v, u
                 if region[v] == 0:
@@ -168,7 +168,7 @@ def grow(seed, cost, after, before, phase, turns, region):
             if u < 0:
                 break
             region[v] = regions
-            turns[v] = turns[u] + int(math.floor((phase[u] - phase[v]) * scale + 0.5))
+            turns[v] = turns[u] + math.floor((phase[u] - phase[v]) * scale + 0.5)
         while scan < size and region[scan] > 0:
             scan += 1
         if scan == size:
@@ -185,7 +185,7 @@ def join_regions(graph: Graph, phase: np.ndarray, turns: np.ndarray, region: np.
         return
     sizes = np.bincount(region, minlength=count + 1)
     main = int(sizes.argmax())
-    edge = ((graph.after < 0) | (graph.before < 0)).any(axis=0)
+    edge = ((graph.after < 0) | (graph.before < 0)).any(axis=1)
     target = np.flatnonzero(edge & (region == main))
     others = np.flatnonzero(edge & (region != main))
     _, nearest = cKDTree(graph.coordinates(target)).query(graph.coordinates(others), workers=1)

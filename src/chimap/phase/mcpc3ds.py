@@ -107,45 +107,39 @@ def polynomial(graph: Graph, phase: np.ndarray, weight: np.ndarray, order: int) 
     Its slope comes from the wrapped differences of neighbours, so the phase needs no unwrapping.
     """
     powers = [p for p in itertools.product(range(order + 1), repeat=3) if sum(p) <= order]
-    where = np.argwhere(graph.inside).astype(np.float32)
-    scale = np.float32(2 / max(graph.inside.shape))
-    where -= where.mean(axis=0, dtype=np.float64).astype(np.float32)
-    where *= scale
+    axes = [(np.arange(n) - (n - 1) / 2) * (2 / max(graph.inside.shape)) for n in graph.inside.shape]
 
-    def basis(x: np.ndarray) -> np.ndarray:
-        factors = [[np.ones(len(x), np.float64)] for _ in range(3)]
-        for a in range(3):
-            for _ in range(order):
-                factors[a].append(factors[a][-1] * x[:, a])
-        return np.stack([factors[0][i] * factors[1][j] * factors[2][k] for i, j, k in powers], axis=1)
+    def basis(voxels: np.ndarray) -> np.ndarray:
+        at = graph.coordinates(voxels)
+        x, y, z = (np.vander(axes[a][at[:, a]], order + 1, increasing=True) for a in range(3))
+        return np.stack([x[:, i] * y[:, j] * z[:, k] for i, j, k in powers], axis=1)
 
-    stride = max(1, graph.size // 60000)
+    some = np.arange(0, graph.size, max(1, graph.size // 20000))
     normal = np.zeros((len(powers), len(powers)))
     right = np.zeros(len(powers))
     for a in range(3):
-        v = np.flatnonzero(graph.after[a] >= 0)[::stride]
-        w = graph.after[a][v]
-        slope = basis(where[w]) - basis(where[v])
+        v = some[graph.after[some, a] >= 0]
+        w = graph.after[v, a]
+        slope = basis(w) - basis(v)
         step = phase[w] - phase[v]
         step -= np.float32(TWO_PI) * np.rint(step / np.float32(TWO_PI))
         both = np.minimum(weight[v], weight[w]).astype(np.float64)
         normal += slope.T @ (both[:, None] * slope)
         right += slope.T @ (both * step)
     coefficients = _solve(normal, right)
-    sample = slice(None, None, stride)
-    near = basis(where[sample])
-    w = weight[sample].astype(np.float64)
+    near, w = basis(some), weight[some].astype(np.float64)
+    normal = near.T @ (w[:, None] * near)
     for _ in range(3):
-        rest = np.exp(1j * (phase[sample] - near @ coefficients)) * w
+        rest = np.exp(1j * (phase[some] - near @ coefficients)) * w
         middle = np.angle(rest.sum())
-        rest *= np.exp(-1j * middle)
-        normal = near.T @ (w[:, None] * near)
-        coefficients += _solve(normal, near.T @ (w * np.angle(rest)))
+        coefficients += _solve(normal, near.T @ (w * np.angle(rest * np.exp(-1j * middle))))
         coefficients[0] += middle
-    out = np.empty(graph.size, np.float32)
-    for a in range(0, graph.size, 100000):
-        out[a : a + 100000] = basis(where[a : a + 100000]) @ coefficients
-    return out
+    terms = np.zeros((order + 1,) * 3)
+    for power, c in zip(powers, coefficients, strict=True):
+        terms[power] = c
+    for a in range(3):
+        terms = np.tensordot(terms, np.vander(axes[a], order + 1, increasing=True), (0, 1)).astype(np.float32)
+    return terms[graph.inside]
 
 
 def _solve(normal: np.ndarray, right: np.ndarray) -> np.ndarray:

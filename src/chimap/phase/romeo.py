@@ -120,7 +120,7 @@ def unwrap_packed(
 
     `other` is the phase of another echo and `ratio` the echo time over that echo's.
     """
-    cost = np.empty((3, graph.size), np.uint8)
+    cost = np.empty((graph.size, 3), np.uint8)
     use = (other is not None) + 2 * linearity + 4 * (magnitude is not None)
     slabs(
         edge_costs,
@@ -134,11 +134,8 @@ def unwrap_packed(
         use,
         cost,
     )
-    total = np.full(graph.size, 6 * 255, np.int32)
-    for a in range(3):
-        linked = graph.after[a] >= 0
-        total[linked] -= 255 - cost[a][linked].astype(np.int32)
-    seed = int(total.argmin())
+    # The tree of best edges hardly depends on where it starts: any voxel with three good edges will do.
+    seed = int(np.where(cost > 0, cost, 255).sum(axis=1, dtype=np.int32).argmin())
     turns = np.empty(graph.size, np.int32)
     region = np.zeros(graph.size, np.int32)
     count = grow(seed, cost, graph.after, graph.before, phase, turns, region)
@@ -183,7 +180,7 @@ def follow(start, stop, phase, magnitude, te, order, turns):
             e = order[n]
             p = phase[e, v] * scale
             if n > 0 and bottom > 0:
-                turns[e, v] = int(math.floor(top / bottom * te[e] - p + 0.5))
+                turns[e, v] = math.floor(top / bottom * te[e] - p + 0.5)
             # Without any signal so far the echo still counts, a little.
             weight = float(magnitude[e, v]) ** 2 + 1e-30
             top += weight * te[e] * (p + turns[e, v])
