@@ -10,7 +10,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-_WEIGHTS = {"read": 6, "mask": 10, "field": 25, "r2star": 4, "background": 20, "inversion": 45, "report": 10}
+# Rough shares of the whole time, for the bar.
+_WEIGHTS = {
+    "read": 6,
+    "mask": 10,
+    "field": 25,
+    "r2star": 4,
+    "background": 20,
+    "inversion": 45,
+    "report": 10,
+    "head": 15,
+    "scan": 10,
+    "files": 5,
+}
 
 
 class Console:

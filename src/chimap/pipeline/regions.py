@@ -44,15 +44,16 @@ def region_table(
     list of dict
         ``label, name, voxels, volume_ml, mean_ppb, sd_ppb`` and, with a truth, ``truth_ppb, error_ppb``.
     """
-    inside = np.where(mask, labels, 0)
-    present = [int(i) for i in np.unique(inside) if i != 0]
-    if not present:
+    use = mask & (labels != 0)
+    if not use.any():
         return []
-    count = np.asarray(ndimage.sum_labels(np.ones(labels.shape, np.uint8), inside, present))
-    mean = 1000 * np.asarray(ndimage.mean(chi_ppm, inside, present))
-    sd = 1000 * np.asarray(ndimage.standard_deviation(chi_ppm, inside, present))
+    present, index = np.unique(labels[use], return_inverse=True)
+    count = np.bincount(index)
+    values = chi_ppm[use].astype(np.float64) * 1000
+    mean = np.bincount(index, values) / count
+    sd = np.sqrt(np.bincount(index, (values - mean[index]) ** 2) / count)
     rows: list[dict[str, Any]] = []
-    for i, label in enumerate(present):
+    for i, label in enumerate(present.tolist()):
         rows.append(
             {
                 "label": label,
@@ -65,7 +66,7 @@ def region_table(
         )
     if truth_ppm is not None:
         zero = float(truth_ppm[mask].mean(dtype=np.float64))
-        true = 1000 * (np.asarray(ndimage.mean(truth_ppm, inside, present)) - zero)
+        true = 1000 * (np.bincount(index, truth_ppm[use].astype(np.float64)) / count - zero)
         for row, t in zip(rows, true):
             row["truth_ppb"] = round(float(t), 2)
             row["error_ppb"] = round(row["mean_ppb"] - row["truth_ppb"], 2)
@@ -73,7 +74,7 @@ def region_table(
 
 
 def label_names(path: Path) -> dict[int, str]:
-    """Names of the labels from the table beside a label image (BIDS: columns index and name); {} without one.
+    """Names of the labels from the table beside a label image or above (BIDS: columns index and name); {} without one.
 
     Raises
     ------
@@ -81,7 +82,10 @@ def label_names(path: Path) -> dict[int, str]:
         If there is a table, but it has no such columns.
     """
     stem = path.name.removesuffix(".gz").removesuffix(".nii")
-    beside = (path.with_name(f"{stem}.tsv"), path.with_name(f"{stem.rpartition('_')[2]}.tsv"))
+    suffix = stem.rpartition("_")[2]
+    # BIDS lets the table lie further up, for all subjects of the data set.
+    folders = [path.absolute().parent, *list(path.absolute().parents)[1:4]]
+    beside = [path.with_name(f"{stem}.tsv"), *(f / f"{suffix}.tsv" for f in folders)]
     table = next((p for p in beside if p.is_file()), None)
     if table is None:
         return {}

@@ -103,7 +103,7 @@ def _block_mean(volume: Volume, step: list[int]) -> Volume:
     return np.ascontiguousarray(cut.reshape(shape).mean(axis=(1, 3, 5), dtype=np.float32))
 
 
-def _correlation(measured: Volume, predicted: Volume, mask: Mask, magnitude: Volume) -> float:
+def _correlation(measured: np.ndarray, predicted: np.ndarray, mask: Mask, magnitude: np.ndarray) -> float:
     """Weighted correlation inside `mask` after an order-2 polynomial is taken from both."""
     at = np.nonzero(mask)
     x, y, z = ((c - c.mean()) / (np.ptp(c) + 1.0) for c in (a.astype(float) for a in at))
