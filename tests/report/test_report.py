@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chimap.errors import OutputError
 from chimap.report import MapItem, ReportData, StageItem, write_report
 from chimap.report.figures import histogram, region_chart, robust_window, three_plane
 from chimap.report.html import render, show
@@ -80,7 +81,7 @@ def make(affine=None, shape=SHAPE, **changes):
         ],
         reference={"name": "whole brain", "mean_ppb": 1.0, "sd_ppb": 2.0, "voxels": 1000},
         methods_text=f"First {EVIL}\n\nSecond.",
-        citations=[{"doi": "10.1002/x", "text": EVIL}],
+        citations=[{"doi": "10.1002/x", "text": f"{EVIL} https://doi.org/10.1002/x"}],
     )
     return replace(data, **changes)
 
@@ -132,6 +133,12 @@ def test_accessible(page):
     assert targets <= set(ids)
 
 
+def test_references_are_linked_once(page):
+    assert page.count(">doi:10.1002/x<") == 1
+    assert " https://doi.org/10.1002/x<" not in page
+    assert '<a href="https://doi.org/10.1002/x" rel="noopener">[1]</a>' in page
+
+
 def test_warnings_come_before_pictures(page):
     assert page.index("Careful") < page.index("<img")
 
@@ -151,7 +158,7 @@ def test_written_whole(tmp_path, monkeypatch):
 
     before = path.read_bytes()
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError):
+    with pytest.raises(OutputError, match="disk is full"):
         write_report(path, make(title="other"))
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]

@@ -92,7 +92,7 @@ class ReportData:
     inputs
         One dict a file: ``file`` and ``sha256``.
     findings
-        One dict each: ``level`` (``"ok"``, ``"info"``, ``"warning"`` or ``"error"``), ``topic``, ``what``, ``fix``.
+        One dict each: ``level`` (``"ok"``, ``"note"``, ``"warning"`` or ``"error"``), ``topic``, ``what``, ``fix``.
     warnings
         Plain sentences, shown first.
     masks

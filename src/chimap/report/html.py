@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -14,6 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from chimap.io.safe import write_text
 from chimap.report import viewer
 from chimap.report.data import MapItem, ReportData, StageItem
 from chimap.report.figures import histogram, region_chart, robust_window, three_plane
@@ -27,6 +27,7 @@ The viewer's resolution gives way before the pictures do.
 
 STAGE_TITLES = {
     "input": "Input",
+    "read": "Reading",
     "mask": "Brain mask",
     "unwrap": "Phase unwrapping",
     "offset": "Phase offset",
@@ -36,7 +37,7 @@ STAGE_TITLES = {
     "inversion": "Dipole inversion",
     "reference": "Reference",
 }
-_LEVELS = ("error", "warning", "info", "ok")
+_LEVELS = ("error", "warning", "note", "ok")
 
 
 @dataclass(frozen=True)
@@ -68,27 +69,10 @@ def write_report(path: str | os.PathLike[str], data: ReportData) -> Path:
     ------
     ValueError
         If maps or masks are not all 3-D of one shape, or two maps have the same key.
-    OSError
+    OutputError
         If the file cannot be written.
     """
-    path = Path(path)
-    html = render(data)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            # A temporary file is private; the report gets what the user's umask gives any other file.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.fchmod(file.fileno(), 0o666 & ~umask)
-            file.write(html)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
-    return path
+    return write_text(Path(path), render(data))
 
 
 def render(data: ReportData) -> str:
@@ -107,7 +91,7 @@ def render(data: ReportData) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(show=show, number=number, level=_level)
+    environment.filters.update(show=show, number=number, level=_level, without_link=_without_link)
     return environment.get_template("report.html").render(
         data=data,
         blocks=blocks,
@@ -155,10 +139,15 @@ def number(value: Any, digits: int = 1) -> str:
 
 def _level(finding: Mapping[str, Any]) -> str:
     """The level of a finding in the page's four words."""
-    level = str(finding.get("level", "info")).lower()
+    level = str(finding.get("level", "note")).lower()
     return {"warn": "warning", "fail": "error", "good": "ok"}.get(
         level, level if level in _LEVELS else "info"
     )
+
+
+def _without_link(text: str, doi: str) -> str:
+    """A reference without its DOI's address, which the page gives as a link."""
+    return text.removesuffix(f"https://doi.org/{doi}").strip() if doi else text
 
 
 def _check(data: ReportData) -> None:

@@ -225,7 +225,7 @@ function readout() {
   if (b) out.dataset.value = add(b);
   if (o) out.dataset.overlayValue = add(o); else delete out.dataset.overlayValue;
   out.append(document.createElement("br"), "at x " + mm.map((x) => x.toFixed(1).replace("-", "−")).join(", ").replace(", ", ", y ").replace(/, (?=[^,]*$)/, ", z ") +
-    " mm, voxel " + voxel.join(", "));
+    " mm, voxel " + voxel.join(", ") + (meta.factor > 1 ? " (mean of " + meta.factor + " × " + meta.factor + " × " + meta.factor + " voxels)" : ""));
   out.dataset.ijk = voxel.join(",");
   out.dataset.xyz = mm.map((x) => x.toFixed(3)).join(",");
   out.dataset.map = b ? b.key : "";
