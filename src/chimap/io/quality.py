@@ -59,29 +59,35 @@ def _object(bad: np.ndarray, magnitude: np.ndarray | None) -> np.ndarray:
     return ndimage.binary_fill_holes(signal) & (magnitude[0] != 0)
 
 
-def slices_alternate(phase: np.ndarray, magnitude: np.ndarray | None) -> bool:
-    """Whether every second slice of the first echo has the opposite sign, as in some GE exports.
+def alternating_axis(phase: np.ndarray, magnitude: np.ndarray | None) -> int | None:
+    """The axis (0, 1, 2) along which every second slice of the first echo has the opposite sign, or None.
 
-    The mean product of neighbouring slices' signals is then negative while that of every second is positive.
+    Some GE exports do that. The mean product of neighbouring slices' signals is then negative while that of
+    every second is positive. All axes are looked at, since converters turn volumes.
     """
-    if phase.shape[3] < 4:
-        return False
-    step = max(1, int(math.sqrt(phase[0].size / 5e5)))
-    signal = np.exp(1j * phase[0, ::step, ::step].astype(np.float32))
-    if magnitude is not None:
-        signal *= magnitude[0, ::step, ::step]
+    for axis in (2, 0, 1):
+        step = max(1, int(math.sqrt(phase[0].size / 5e5)))
+        lines = [step, step, step]
+        lines[axis] = 1
+        part = tuple(slice(None, None, n) for n in lines)
+        signal = np.exp(1j * phase[0][part].astype(np.float32))
+        if magnitude is not None:
+            signal *= magnitude[0][part]
+        signal = np.moveaxis(signal, axis, 2)
+        if signal.shape[2] >= 4 and _likeness(signal, 1) < -0.3 and _likeness(signal, 2) > 0.3:
+            return axis
+    return None
 
-    def likeness(gap: int) -> float:
-        a, b = signal[..., :-gap], signal[..., gap:]
-        weight = float(np.sum(np.abs(a) * np.abs(b)))
-        return float(np.sum((a * b.conj()).real)) / weight if weight > 0 else 0.0
 
-    return likeness(1) < -0.3 and likeness(2) > 0.3
+def _likeness(signal: np.ndarray, gap: int) -> float:
+    a, b = signal[..., :-gap], signal[..., gap:]
+    weight = float(np.sum(np.abs(a) * np.abs(b)))
+    return float(np.sum((a * b.conj()).real)) / weight if weight > 0 else 0.0
 
 
-def turn_alternate_slices(phase: np.ndarray) -> None:
-    """Add pi to every second slice of all echoes, in place, within +-pi."""
-    odd = phase[..., 1::2]
+def turn_alternate_slices(phase: np.ndarray, axis: int) -> None:
+    """Add pi to every second slice of all echoes (echo, x, y, z), in place, within +-pi."""
+    odd = np.moveaxis(phase, axis + 1, 3)[..., 1::2]
     odd += np.where(odd > 0, np.float32(-math.pi), np.float32(math.pi))
 
 
@@ -141,7 +147,7 @@ def value_findings(
         out.append(Finding("warning", "readout", what, "Acquire with monopolar readouts, or expect errors"))
     last = int(np.argmax(te_s))
     if magnitude is not None and te_s[last] * b0_t > 0.03:
-        signal = magnitude[last]
+        signal = magnitude[last] ** 2
         weight = float(signal.sum(dtype=np.float64))
         mean = complex(np.sum(signal * np.exp(1j * phase[last]), dtype=np.complex128)) / max(weight, 1e-30)
         if abs(mean) > 0.85 and abs(math.atan2(mean.imag, mean.real)) < 0.2:

@@ -144,9 +144,10 @@ def load_with(scan: Scan, findings: list[Finding]) -> ScanData:
         findings.append(Finding("ok", "phase scaling", "phase and magnitude from real and imaginary images"))
     else:
         findings.append(_scale(phase, magnitude, main, other, scan))
-    if quality.slices_alternate(phase, magnitude):
-        quality.turn_alternate_slices(phase)
-        what = "every second slice had the opposite sign (a known GE export fault); turned back"
+    axis = quality.alternating_axis(phase, magnitude)
+    if axis is not None:
+        quality.turn_alternate_slices(phase, axis)
+        what = f"every second slice along {'xyz'[axis]} had the opposite sign, as in some GE exports; turned back"
         findings.append(Finding("warning", "slices", what, "Check the phase picture", str(first.path)))
     findings += quality.value_findings(phase, magnitude, acq.te_s, acq.b0_t, scan.metadata)
     return ScanData(
