@@ -52,6 +52,7 @@ def make(affine=None, shape=SHAPE, **changes):
         inputs=[{"file": f"{EVIL}.nii.gz", "sha256": "0" * 64}],
         findings=[
             {"level": "ok", "topic": "Units", "what": "rad"},
+            {"level": "unheard of", "topic": "Readout", "what": "monopolar"},
             {"level": "warning", "topic": EVIL, "what": EVIL, "fix": EVIL},
         ],
         warnings=[f"Careful: {EVIL}"],

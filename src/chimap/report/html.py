@@ -140,9 +140,7 @@ def number(value: Any, digits: int = 1) -> str:
 def _level(finding: Mapping[str, Any]) -> str:
     """The level of a finding in the page's four words."""
     level = str(finding.get("level", "note")).lower()
-    return {"warn": "warning", "fail": "error", "good": "ok"}.get(
-        level, level if level in _LEVELS else "info"
-    )
+    return level if level in _LEVELS else "note"
 
 
 def _without_link(text: str, doi: str) -> str:
