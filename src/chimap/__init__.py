@@ -28,6 +28,7 @@ _LAZY = {
     "invert": "chimap.verbs",
     "map_r2star": "chimap.verbs",
     "methods": "chimap.registry",
+    "reconstruct": "chimap.pipeline.reconstruct",
     "remove_background": "chimap.verbs",
     "unwrap": "chimap.verbs",
 }
@@ -37,6 +38,7 @@ __all__ = ["__version__", *_LAZY]
 if TYPE_CHECKING:
     from chimap.acquisition import Acquisition
     from chimap.errors import ChimapError, InputError
+    from chimap.pipeline.reconstruct import reconstruct
     from chimap.registry import methods
     from chimap.results import Field, LocalField, Relaxation, Susceptibility
     from chimap.verbs import brain_mask, estimate_field, invert, map_r2star, remove_background, unwrap

@@ -66,6 +66,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--phase-sign", choices=["auto", "+", "-"], default="auto", help="whether phase grows with the field"
     )
+    group.add_argument(
+        "--refine-mask",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="take voxels of unreliable phase at its rim out of a mask that chimap makes (default: yes)",
+    )
     group.add_argument("--force", action="store_true", help="run every stage again, whatever is there")
     group = parser.add_argument_group("which scans")
     group.add_argument("--participant-label", nargs="+", metavar="LABEL", help="only these subjects")
@@ -143,6 +149,7 @@ def options_of(args: argparse.Namespace) -> Any:
         reference=args.reference,
         labels=args.labels,
         phase_sign=args.phase_sign,
+        refine=args.refine_mask,
         force=args.force,
     )
     for stage in _STAGES:

@@ -17,10 +17,12 @@ from chimap.errors import InputError
 from chimap.io import scan as io_scan
 from chimap.io.nifti import load_volume, write_json, write_text
 from chimap.io.scan import Scan, ScanData
+from chimap.masking.quality import refine
 from chimap.pipeline import presets, regions, text
 from chimap.pipeline.console import Console
 from chimap.pipeline.measure import Measure, append_log, compile_clock, plain
 from chimap.pipeline.presets import Choice
+from chimap.pipeline.reconstruct import root_sum_of_squares
 from chimap.pipeline.sign import detect_sign
 from chimap.pipeline.store import Done, Output, Store, code_sha256, file_sha256, key_of
 from chimap.types import Mask, Volume
@@ -60,6 +62,8 @@ class Options:
         True susceptibility of a simulation, for the region table.
     phase_sign : {"auto", "+", "-"}
         Whether phase grows with the field; detected by default.
+    refine : bool
+        Take voxels at the rim whose phase is unreliable out of a mask that chimap made.
     force : bool
         Run every stage again.
     """
@@ -71,6 +75,7 @@ class Options:
     labels: Path | None = None
     truth: Path | None = None
     phase_sign: Literal["auto", "+", "-"] = "auto"
+    refine: bool = True
     force: bool = False
 
     def choice(self, stage: str) -> Choice:
@@ -345,6 +350,7 @@ class _Run:
 
     def _mask(self) -> None:
         read_key = self.done["read"].record["key"]
+        settings = presets.load(self.options.preset).get("refine") if self.options.refine else None
         if self.scan.mask is not None:
             self._given_mask()
             return
@@ -356,13 +362,17 @@ class _Run:
                     f"scan {self.scan.name} has no magnitude, from which the brain mask is made",
                     fix="Give the magnitude, or a mask",
                 )
-            inputs = {"phase": data.phase} if "phase" in choice.method.inputs else {}
-            mask = choice.method(data.magnitude, data.acq, progress=progress, **inputs, **choice.parameters)
+            mask = choice.method(data.magnitude, data.acq, progress=progress, **choice.parameters)
             if not mask.any():
                 raise InputError("no brain was found in the magnitude", fix="Give a mask")
-            return {BRAIN.suffix: mask}, {"sidecar": {"Type": "Brain"}}
+            extra: dict[str, Any] = {"sidecar": {"Type": "Brain"}}
+            if settings is not None:
+                whole = int(mask.sum())
+                mask = refine(mask, data.phase, data.magnitude, data.acq, **settings)
+                extra["refined_by_phase_quality"] = {**settings, "kept": round(float(mask.sum()) / whole, 4)}
+            return {BRAIN.suffix: mask}, extra
 
-        self._stage("mask", {"scan": read_key}, (BRAIN,), compute)
+        self._stage("mask", {"scan": read_key, "refine": settings}, (BRAIN,), compute)
 
     def _given_mask(self) -> None:
         key = key_of(mask=file_sha256(self.scan.mask), read=self.done["read"].record["key"])  # type: ignore[arg-type]
@@ -610,6 +620,7 @@ class _Run:
                 self.choices[stage].method.summary if stage in self.choices else "",
                 dict(done.record["parameters"]),
                 tuple(done.record["references"]),
+                _refined(done.record),
             )
             for stage, done in self.done.items()
             if stage != "read"
@@ -646,13 +657,14 @@ def _given(choice: Choice, arrays: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in arrays.items() if v is not None and k in choice.method.inputs}
 
 
-def root_sum_of_squares(magnitude: Volume) -> Volume:
-    """Combined magnitude, (x, y, z), of (x, y, z, echo)."""
-    total = np.zeros(magnitude.shape[:3], np.float32)
-    for echo in np.moveaxis(magnitude, 3, 0):
-        # Hypot keeps values of any scale from overflowing, and needs no second volume.
-        np.hypot(total, echo, out=total)
-    return total
+def _refined(record: Mapping[str, Any]) -> str:
+    settings = record.get("refined_by_phase_quality")
+    if not settings:
+        return ""
+    return (
+        f"Voxels within {settings['rim_mm']:g} mm of its edge whose phase quality was below "
+        f"{settings['threshold']:g} were taken out of it, and holes were filled."
+    )
 
 
 def software() -> dict[str, str]:

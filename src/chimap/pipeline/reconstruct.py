@@ -1,0 +1,124 @@
+"""The whole reconstruction on arrays in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from chimap import registry
+from chimap.acquisition import Acquisition
+from chimap.errors import InputError
+from chimap.masking.quality import refine
+from chimap.pipeline import presets
+from chimap.pipeline.sign import detect_sign
+from chimap.results import Susceptibility
+from chimap.types import Progress, silent
+from chimap.verbs import _available
+
+
+def reconstruct(
+    phase: Any,
+    mask: Any,
+    acq: Acquisition,
+    *,
+    magnitude: Any = None,
+    preset: str = presets.DEFAULT,
+    methods: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    region: Any = None,
+    phase_sign: Literal["auto", "+", "-"] = "auto",
+    progress: Progress | None = None,
+) -> Susceptibility:
+    """Susceptibility from wrapped phase: total field, background removal, dipole inversion, reference.
+
+    Parameters
+    ----------
+    phase : (x, y, z) or (x, y, z, echo)
+        Wrapped phase in rad.
+    mask : (x, y, z) or None
+        The object, used as it is; None: the brain is extracted from `magnitude`.
+    acq : Acquisition
+        Echo times, field strength and direction, voxel size.
+    magnitude : as `phase`, optional
+        Weighs echoes and voxels, and tells the sign of the phase.
+    preset : str
+        ``consensus``, ``fast`` or ``best``.
+    methods : mapping, optional
+        Stage to method (``{"inversion": "tkd"}``), overrules the preset.
+    parameters : mapping, optional
+        Stage to parameters (``{"inversion": {"threshold": 0.15}}``), overrules the preset.
+    region : (x, y, z), optional
+        Mask of the reference region; the whole valid mask without it.
+    phase_sign : {"auto", "+", "-"}
+        Whether phase grows with the field; by default it is detected from the air around the head, if
+        there is a magnitude.
+    progress : callable, optional
+        Told of each stage that is done.
+
+    Returns
+    -------
+    Susceptibility
+        `chi_ppm` (x, y, z) in ppm relative to the reference, `mask` where it is valid, `reference` the mean
+        and SD of the region before it was subtracted, and the sign of the phase.
+
+    Raises
+    ------
+    InputError
+        If arrays do not fit each other, or hold NaN inside the mask.
+    """
+    report = progress or silent
+    settings = parameters or {}
+
+    def choose(stage: str) -> presets.Choice:
+        return presets.choose(
+            stage, preset=preset, method=(methods or {}).get(stage), parameters=dict(settings.get(stage, {}))
+        )
+
+    stages = {s: choose(s) for s in ("mask", "field", "background", "inversion", "reference")}
+    if mask is None:
+        if magnitude is None:
+            raise InputError("neither a mask nor a magnitude is given", fix="Give one of them")
+        mask = stages["mask"].method(magnitude, acq, **stages["mask"].parameters)
+        rim = presets.load(preset).get("refine")
+        if rim is not None:
+            mask = refine(mask, phase, magnitude, acq, **rim)
+    mask = registry.as_mask(mask, np.shape(phase)[:3])
+    report(1, 5, stage="mask")
+    combined = None
+    if magnitude is not None:
+        echoes = registry.as_volume(magnitude, "magnitude", 4)
+        combined = root_sum_of_squares(echoes)
+
+    c = stages["field"]
+    total = c.method(phase, mask, acq, **_available(c.method, magnitude=magnitude), **c.parameters)
+    sign = {"+": 1, "-": -1}.get(phase_sign, 1)
+    if phase_sign == "auto" and combined is not None:
+        sign = detect_sign(total.field_ppm, np.nan_to_num(combined), mask, acq).sign
+    field_ppm = total.field_ppm if sign > 0 else -total.field_ppm
+    report(2, 5, stage="field")
+
+    c = stages["background"]
+    local = c.method(field_ppm, mask, acq, **_available(c.method, noise=total.noise_ppm), **c.parameters)
+    report(3, 5, stage="background")
+
+    c = stages["inversion"]
+    arrays = _available(c.method, magnitude=combined, noise=local.noise_ppm)
+    chi = c.method(local.field_ppm, local.mask, acq, **arrays, **c.parameters)
+    report(4, 5, stage="inversion")
+
+    c = stages["reference"]
+    result = c.method(chi, local.mask, acq, **_available(c.method, region=region), **c.parameters)
+    report(5, 5, stage="reference")
+    return replace(result, reference={**result.reference, "phase_sign": sign})
+
+
+def root_sum_of_squares(magnitude: np.ndarray) -> np.ndarray:
+    """Combined magnitude, (x, y, z), of (x, y, z, echo)."""
+    total = np.zeros(magnitude.shape[:3], np.float32)
+    for echo in np.moveaxis(magnitude, 3, 0):
+        # Hypot keeps values of any scale from overflowing, and needs no second volume.
+        np.hypot(total, echo, out=total)
+    return total
