@@ -9,7 +9,7 @@ from io_samples import difference
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from chimap.cli import main
-from chimap.errors import InputError
+from chimap.errors import InputError, OutputError
 from chimap.io import dicom
 from chimap.io.checks import check, usable
 from chimap.io.inputs import find_scans
@@ -118,6 +118,29 @@ def test_echo_missing(sample):
             file.unlink()
     (scan,) = find_scans(folder, sample.folder / "work")
     assert "echo 2 is missing" in str(check(scan)[0])
+
+
+def test_slice_missing(sample, folder):
+    for file in folder.iterdir():
+        if pydicom.dcmread(file).ImagePositionPatient[2] == 7.5:
+            file.unlink()
+    (scan,) = find_scans(folder, sample.folder / "work")
+    assert "missing or unevenly spaced" in str(check(scan)[0])
+
+
+def test_damaged_file_among_good_ones(sample, folder):
+    next(folder.iterdir()).write_bytes(b"\0" * 128 + b"DICM" + b"junk" * 50)
+    (scan,) = find_scans(folder, sample.folder / "work")
+    assert not usable(check(scan))
+
+
+def test_full_disk(folder, tmp_path, monkeypatch):
+    said = b"Error: Unable to write s5_e1_ph.nii (disk full?)"
+    done = subprocess.CompletedProcess([], 8, b"", said)
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: done)
+    with pytest.raises(OutputError, match="disk is full"):
+        find_scans(folder, tmp_path / "work")
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_no_phase(sample):

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chimap.errors import InputError
+from chimap.errors import InputError, OutputError
 from chimap.io.findings import Finding
-from chimap.io.safe import make_folder, output_error, write_json
+from chimap.io.safe import make_folder, output_error, write_json, write_text
 from chimap.io.scan import Scan
 from chimap.io.sidecar import echo_times, field_strength, number, read_json, selected, stem
 
 TIMEOUT_S = 3600
 _MOST_LOOKED_AT = 200
+_INCOMPLETE = "incomplete.txt"
 _SORTED_BY = ("EchoTime", "EchoTime1", "EchoNumber", "SeriesNumber", "ImageType", "AcquisitionTime")
 _NOT_SIGNAL = {
     "SWI",
@@ -109,6 +110,15 @@ def convert(folder: Path, work_dir: Path) -> Path:
         raise InputError(f"dcm2niix cannot be started ({e.strerror})", fix="pip install dcm2niix") from e
     lines = (r.stdout + b"\n" + r.stderr).decode("utf-8", "replace").splitlines()
     said = next((s.strip() for s in reversed(lines) if "error" in s.lower()), "")
+    unwritten = next((s for s in lines if "unable to write" in s.lower() or "disk full" in s.lower()), None)
+    if unwritten is not None:
+        # dcm2niix goes on with the next series; half a scan must not look like a whole one.
+        shutil.rmtree(part, ignore_errors=True)
+        raise OutputError(
+            "dcm2niix could not write (the disk is full?)",
+            file=part,
+            fix="Free some space or use another disk",
+        )
     if not any(part.glob("*.nii")):
         shutil.rmtree(part, ignore_errors=True)
         why = f"dcm2niix made no image of it ({said or f'exit status {r.returncode}'})"
@@ -116,6 +126,8 @@ def convert(folder: Path, work_dir: Path) -> Path:
     if r.returncode not in (0, 8):  # 8: some files could not be converted, others could
         shutil.rmtree(part, ignore_errors=True)
         raise InputError(f"dcm2niix failed ({said or f'exit status {r.returncode}'})", file=folder)
+    if r.returncode == 8:
+        write_text(part / _INCOMPLETE, said)
     for file in part.glob("*.json"):
         sidecar = read_json(file)
         write_json(file, selected(sidecar) | {k: sidecar[k] for k in _SORTED_BY if k in sidecar})
@@ -194,8 +206,12 @@ def find(folder: Path, origin: Path) -> list[Scan]:
             fix="Export the phase (or real and imaginary) images of the gradient-echo scan too",
         )
     scans = [s for s in scans if not _is_other_purpose(s[1])] or scans
+    notes: list[Finding] = []
+    if (folder / _INCOMPLETE).is_file():
+        what = f"not all files could be converted ({(folder / _INCOMPLETE).read_text(encoding='utf-8')})"
+        notes.append(Finding("warning", "DICOM", what, "Check that the export is complete", str(origin)))
     many = len(scans) > 1
-    return [_scan(f"scan_run-{n:g}" if many else "scan", n if many else None, parts) for n, parts in scans]
+    return [_scan(f"scan_run-{n:g}" if many else "scan", n if many else None, p, notes) for n, p in scans]
 
 
 def _is_other_purpose(parts: dict[str, list[_Image]]) -> bool:
@@ -206,8 +222,8 @@ def _is_other_purpose(parts: dict[str, list[_Image]]) -> bool:
     return difference or "EP" in str(s.get("ScanningSequence", "")).upper()
 
 
-def _scan(name: str, run: float | None, parts: dict[str, list[_Image]]) -> Scan:
-    problems: list[Finding] = []
+def _scan(name: str, run: float | None, parts: dict[str, list[_Image]], notes: list[Finding]) -> Scan:
+    problems = list(notes)
     main, other = list(parts)
     members = sorted(parts[main], key=lambda i: (i.te, i.path.name))
     partners = sorted(parts[other], key=lambda i: (i.te, i.path.name))
@@ -236,6 +252,12 @@ def _scan(name: str, run: float | None, parts: dict[str, list[_Image]]) -> Scan:
     if missing and len(set(numbers)) == len(numbers):
         what = f"echo {', '.join(map(str, missing))} is missing; found {', '.join(map(str, sorted(numbers)))}"
         problems.append(Finding("error", "echoes", what, "Export all echoes", str(members[0].path)))
+    for image in members + partners:
+        # dcm2niix then writes a second, interpolated volume beside.
+        if any(image.path.parent.glob(f"{stem(image.path)}_Eq*")):
+            what = f"slices of series {image.series:g} are missing or unevenly spaced"
+            problems.append(Finding("error", "slices", what, "Export all slices", str(image.path)))
+            break
     b0, wrong = field_strength(members[0].sidecar, members[0].path)
     files = {main: tuple(i.path for i in members), other: tuple(i.path for i in partners)}
     return Scan(
