@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from chimap.errors import OutputError
 from chimap.report import MapItem, ReportData, StageItem, write_report
@@ -190,6 +192,8 @@ def test_wrong_shapes_are_refused():
         render(make(masks={"brain": np.ones((3, 3, 3), bool)}))
     with pytest.raises(ValueError, match="same key"):
         render(make(maps=[make().maps[0]] * 2))
+    with pytest.raises(ValueError, match="low to high"):
+        render(make(maps=[replace(make().maps[0], window=(1.0, 1.0))]))
 
 
 @pytest.mark.parametrize("difference", [False, True])
@@ -287,6 +291,28 @@ def test_pictures_follow_the_affine():
     assert three_plane(volume[::-1], data.affine @ flip, mask=mask[::-1]) == plain
     turned = three_plane(volume.transpose(2, 1, 0), data.affine @ swap, mask=mask.transpose(2, 1, 0))
     assert turned == plain
+
+
+@pytest.mark.parametrize("affine", [np.diag([1, 1.5, 2, 1.0]), OBLIQUE])
+def test_right_front_and_up_are_where_the_letters_say(affine):
+    """One bright corner, to the right, front and top of a cube of ones around the origin of the array."""
+    orientation = Orientation.of(affine, SHAPE)
+    volume = np.ones(SHAPE, np.float32)
+    turned = orientation.turn(volume)  # a view
+    half = [n // 2 for n in turned.shape]
+    turned[half[0] :, half[1] :, half[2] :] = 2
+    corner = tuple(int(i) for i in np.argwhere(volume == 2)[3])
+    picture = imread(io.BytesIO(three_plane(volume, affine, window=(0, 2), centre=corner)))[..., 0]
+    bright = picture > 0.9
+    columns = np.flatnonzero(picture[:, : picture.shape[1] * 88 // 100].max(0) > 0.4)
+    slices = np.split(columns, np.flatnonzero(np.diff(columns) > 8) + 1)
+    slices = [c for c in slices if c.size > 40]
+    assert len(slices) == 3
+    for columns in slices:
+        rows, places = np.nonzero(bright[:, columns[0] : columns[-1] + 1])
+        lit = np.flatnonzero((picture[:, columns] > 0.45).mean(1) > 0.9)
+        assert places.mean() < 0.35 * columns.size  # right, or front: on the left
+        assert rows.mean() < lit.mean()  # front, or up: at the top
 
 
 def test_orientation():

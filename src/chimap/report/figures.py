@@ -112,8 +112,7 @@ def three_plane(
     if centre is None:
         index = centre_index(outline if outline is not None and outline.any() else inside)
     else:
-        stored = np.linalg.inv(orientation.to_index) @ (*centre, 1)
-        index = tuple(int(i) for i in np.rint(stored[:3]))  # type: ignore[assignment]
+        index = orientation.turned_index(centre)
     size_mm = [(s.stop - s.start) * v for s, v in zip(box, orientation.voxel_mm)]
 
     gap, bar, foot = 0.02, 0.085, 0.09
@@ -122,7 +121,7 @@ def three_plane(
     tall = max(size_mm[v] for _, _, v, *_ in PLANES) * per_mm
     height_px = tall * (1 + foot) + 16
     figure = Figure(figsize=(width_px / 100, height_px / 100), dpi=100, facecolor="black")
-    canvas = FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)
     colours = colour_map(colormap)
     limits = (-0.5, 255.5) if colormap == "labels" else (window[0] * scale, window[1] * scale)
     left = gap
@@ -169,7 +168,6 @@ def three_plane(
         left += width + gap
     if colormap != "labels":
         _colour_bar(figure, left + 0.002, colours, limits, unit)
-    canvas.draw()
     buffer = io.BytesIO()
     # Without matplotlib's own name and version in the file, the same map gives the same bytes.
     figure.savefig(buffer, format="png", facecolor="black", metadata={"Software": None})

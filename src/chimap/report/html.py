@@ -68,7 +68,7 @@ def write_report(path: str | os.PathLike[str], data: ReportData) -> Path:
     Raises
     ------
     ValueError
-        If maps or masks are not all 3-D of one shape, or two maps have the same key.
+        If maps or masks are not all 3-D of one shape, two maps have the same key, or a window is empty.
     OutputError
         If the file cannot be written.
     """
@@ -154,6 +154,8 @@ def _check(data: ReportData) -> None:
     shapes |= {f"mask {name}": m.shape for name, m in data.masks.items()}
     if len({m.key for m in data.maps}) < len(data.maps):
         raise ValueError(f"two maps of a report have the same key: {[m.key for m in data.maps]}")
+    if wrong := [m.key for m in data.maps if m.window and not m.window[0] < m.window[1]]:
+        raise ValueError(f"windows of a report must rise from low to high: {wrong}")
     if len(set(shapes.values())) > 1 or any(len(s) != 3 for s in shapes.values()):
         raise ValueError(f"maps and masks of a report must be 3-D and of one shape, not {shapes}")
 

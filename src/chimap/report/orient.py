@@ -41,6 +41,11 @@ class Orientation:
         """(4, 4): index in the turned array to index in the array as stored."""
         return np.asarray(inv_ornt_aff(self.codes, self.shape))
 
+    def turned_index(self, stored: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The index in the turned array of a voxel of the array as stored."""
+        i, j, k, _ = np.rint(np.linalg.inv(self.to_index) @ (*stored, 1))
+        return int(i), int(j), int(k)
+
     @property
     def affine(self) -> np.ndarray:
         """(4, 4): index in the turned array to mm."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import gzip
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +108,9 @@ def build(data: ReportData, budget_bytes: int) -> tuple[dict[str, Any], list[Pac
         return {}, []
     orientation = Orientation.of(data.affine, items[0].volume.shape)
     masks = {name: orientation.turn(np.asarray(m, dtype=bool)) for name, m in data.masks.items() if np.any(m)}
-    box, centre = _place(orientation, items, masks)
+    box = _crop(orientation, items[0], list(masks.values()))
+    brain = data.brain
+    centre = centre_index(items[0].volume != 0 if brain is None or not brain.any() else brain)
     windows = {m.key: m.window or robust_window(m.volume, data.mask_of(m)) for m in items}
     trial = {m.key: _try(orientation.turn(m.volume)[box], m, windows[m.key]) for m in items}
     factor = 1
@@ -133,26 +135,22 @@ def build(data: ReportData, budget_bytes: int) -> tuple[dict[str, Any], list[Pac
         "tilt_deg": round(orientation.tilt_deg, 1),
         "to_mm": _rows(orientation.affine @ to_turned),
         "to_voxel": _rows(orientation.to_index @ to_turned),
-        "centre": [min(max((c - s.start) // factor, 0), n - 1) for c, s, n in zip(centre, box, shape)],
+        "centre": [
+            min(max((c - s.start) // factor, 0), n - 1)
+            for c, s, n in zip(orientation.turned_index(centre), box, shape)
+        ],
         "volumes": [p.meta for p in volumes],
         "colormaps": _lookup_tables(items),
     }
     return meta, volumes
 
 
-def _place(
-    orientation: Orientation, items: Sequence[MapItem], masks: Mapping[str, np.ndarray]
-) -> tuple[Box, tuple[int, int, int]]:
-    """What part of the grid the viewer holds, and where it starts."""
-    if masks:
-        inside = next(iter(masks.values()))
-        union = np.logical_or.reduce(list(masks.values())) if len(masks) > 1 else inside
-    else:
-        inside = union = orientation.turn(items[0].volume) != 0
-    margin = tuple(math.ceil(_MARGIN_MM / v) for v in orientation.voxel_mm)
-    box = bounding_box(union, (margin[0], margin[1], margin[2]))
-    x, y, z = inside.shape
-    return box or (slice(0, x), slice(0, y), slice(0, z)), centre_index(inside)
+def _crop(orientation: Orientation, first: MapItem, masks: Sequence[np.ndarray]) -> Box:
+    """What part of the turned grid the viewer holds: the masks and a margin."""
+    union = np.logical_or.reduce(masks) if masks else orientation.turn(first.volume) != 0
+    i, j, k = (math.ceil(_MARGIN_MM / v) for v in orientation.voxel_mm)
+    x, y, z = union.shape
+    return bounding_box(union, (i, j, k)) or (slice(0, x), slice(0, y), slice(0, z))
 
 
 def _try(part: np.ndarray, item: MapItem, window: tuple[float, float]) -> tuple[float, bool]:
