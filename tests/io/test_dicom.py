@@ -16,7 +16,7 @@ from chimap.io.inputs import find_scans
 from chimap.io.scan import load
 
 
-def write_slice(path, pixels, *, series, uid, kind, echo, te_ms, z, instance, **fields):
+def write_slice(path, pixels, *, series, uid, kind, echo, te_ms, z, instance, part=None, **fields):
     d = pydicom.Dataset()
     d.file_meta = pydicom.dataset.FileMetaDataset()
     d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -44,6 +44,8 @@ def write_slice(path, pixels, *, series, uid, kind, echo, te_ms, z, instance, **
     d.SamplesPerPixel, d.PhotometricInterpretation = 1, "MONOCHROME2"
     d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 12, 11, 0
     d.PixelData = pixels.astype("<u2").tobytes()
+    if part is not None:
+        d.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x2F, "SS", part)
     for key, value in fields.items():
         setattr(d, key, value)
     d.save_as(path, enforce_file_format=True)
@@ -141,6 +143,44 @@ def test_full_disk(folder, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="disk is full"):
         find_scans(folder, tmp_path / "work")
     assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize("with_phase", [True, False])
+def test_ge_parts_in_one_series(sample, with_phase):
+    """GE: magnitude, phase, real and imaginary images with one series number, told apart by a private tag."""
+    folder = sample.folder / "dicom"
+    folder.mkdir()
+    signal = sample.magnitude * np.exp(1j * sample.phase)
+    parts = [sample.magnitude, 1000 * sample.phase, signal.real, signal.imag]
+    for kind, values in enumerate(parts):
+        if kind == 1 and not with_phase:
+            continue
+        for e, te in enumerate(sample.te_s):
+            for z in range(8):
+                n = kind + 4 * (z + 8 * e)
+                path = folder / f"{n * 7919 % 10007:05d}"
+                common = {"series": 3, "uid": "1.2.5", "echo": e + 1, "te_ms": 1000 * te, "z": 2.5 * z}
+                write_slice(
+                    path,
+                    np.round(values[:, :, z, e].T).astype(np.int16),
+                    kind="M",
+                    part=kind,
+                    instance=n + 1,
+                    Manufacturer="GE MEDICAL SYSTEMS",
+                    PixelRepresentation=1,
+                    BitsStored=16,
+                    HighBit=15,
+                    **common,
+                )
+    (scan,) = find_scans(folder, sample.folder / "work")
+    assert (len(scan.phase), len(scan.real), len(scan.imaginary)) == ((3, 0, 0) if with_phase else (0, 3, 3))
+    assert len(scan.magnitude) == (3 if with_phase else 0)
+    data = load(scan)
+    assert usable(data.findings)
+    flips = tuple(slice(None, None, int(s)) for s in np.sign(np.diag(data.affine)[:3]) * (-1, -1, 1))
+    strong = sample.magnitude[:, :, :8] > 100
+    apart = np.angle(np.exp(1j * (data.phase[flips] - sample.phase[:, :, :8])))[strong]
+    assert np.abs(apart).max() < 0.02
 
 
 def test_no_phase(sample):

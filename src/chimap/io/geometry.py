@@ -104,7 +104,9 @@ def same_grid(header: Header, reference: Header, name: str, topic: str) -> list[
         raise InputError(
             f"{name} has shape {_x(shape)} but {reference.path.name} {_x(expected)}",
             file=header.path,
-            fix="Give images of one acquisition, on one grid",
+            fix="Resample it onto the grid of the phase"
+            if topic == "mask"
+            else "Give images of one acquisition, on one grid",
         )
     if header.codes == (0, 0) or reference.codes == (0, 0):
         return []

@@ -78,6 +78,9 @@ def read_header(path: str | Path) -> Header:
     path = Path(path)
     if path.is_dir():
         raise InputError("this is a folder; a NIfTI file is expected", file=path)
+    if path.is_symlink() and not path.exists():
+        fix = "Fetch the data (for DataLad: datalad get)"
+        raise InputError("this is a link to a file that is not here", file=path, fix=fix)
     if not path.exists():
         raise InputError("there is no such file", file=path, fix="Check the name")
     try:

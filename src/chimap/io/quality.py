@@ -39,7 +39,7 @@ def clear_not_finite(
     if inside:
         place = "inside the mask" if mask is not None else "inside the object"
         raise InputError(
-            f"{inside} voxels of the {name} {place} are NaN or infinite; numbers are expected",
+            f"{inside} voxel{'s' * (inside > 1)} of the {name} {place} {'are' if inside > 1 else 'is'} NaN or infinite; numbers are expected",
             file=file,
             fix="Repair the images, or give a --mask that leaves those voxels out",
         )

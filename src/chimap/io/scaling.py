@@ -74,7 +74,7 @@ def looks_like_magnitude(s: PhaseStatistics) -> bool:
 
 def looks_like_phase(s: PhaseStatistics) -> bool:
     """Values of both signs, or a filled range with wraps in it."""
-    return s.low < -0.05 * s.high or (s.wraps > 0.02 and s.fill > 0.3)
+    return s.low < -0.05 * s.high or (s.wraps > 0.05 and s.fill > 0.3)
 
 
 @dataclass(frozen=True)
