@@ -26,7 +26,8 @@ def arlo(
     For a mono-exponential decay the area under three successive echoes, S_i = a_i m_i + b_i m_i+1 + c_i m_i+2 by
     Simpson's rule, is T2* times D_i = m_i - m_i+2. Hence T2* = sum S_i (S_i + c_i D_i) / sum D_i (S_i + c_i D_i),
     with c_i = TE spacing / 3 for equal spacing, as in the paper. For unequal spacing the same holds with the rule's
-    weights for unequal intervals.
+    weights for unequal intervals. Where only the first echo has signal R2* comes out as 3 / (TE spacing), the largest
+    that can be told.
 
     Parameters
     ----------
