@@ -77,22 +77,25 @@ def romeo(
         raise InputError(
             f"template echo {template_echo} does not exist", fix=f"Give a number from 1 to {echoes}"
         )
+    if offset is None and echoes > 1 and not individual:
+        offset = get("offset", "mcpc3ds")(phase, mask, acq, magnitude=magnitude)
     graph = Graph.of(mask)
     packed = graph.pack(phase)
     weights = packed_magnitude(graph, magnitude, echoes)
-    turns = np.zeros(packed.shape, np.int32)
     if individual:
+        turns = np.empty(packed.shape, np.int32)
         for e in range(echoes):
             turns[e] = unwrap_packed(graph, packed[e], weights[e], linearity=linearity)
             report(e + 1, echoes)
     else:
-        if offset is None and echoes > 1:
-            offset = get("offset", "mcpc3ds")(phase, mask, acq, magnitude=magnitude)
         free = packed if offset is None else packed - graph.pack(offset)
-        unwrap_echoes(graph, free, weights, acq.te_s, turns, template_echo - 1, linearity=linearity)
+        turns = unwrap_echoes(graph, free, weights, acq.te_s, template_echo - 1, linearity=linearity)
+        del free
         report(echoes, echoes)
+    del weights
     for e in range(echoes):
         packed[e] += np.float32(TWO_PI) * turns[e]
+    del turns
     return graph.unpack(packed)
 
 
@@ -149,13 +152,13 @@ def unwrap_echoes(
     phase: np.ndarray,
     magnitude: np.ndarray,
     te_s: tuple[float, ...],
-    turns: np.ndarray,
     template: int,
     *,
     linearity: bool = False,
-) -> None:
-    """Multiples of 2 pi of all echoes of packed phase without offset: the template in space, the rest in time."""
+) -> np.ndarray:
+    """Multiples of 2 pi (int32) of all echoes of packed phase without offset: the template in space, the rest in time."""
     echoes = len(te_s)
+    turns = np.empty(phase.shape, np.int32)
     other = None if echoes == 1 else template + 1 if template + 1 < echoes else template - 1
     turns[template] = unwrap_packed(
         graph,
@@ -167,6 +170,7 @@ def unwrap_echoes(
     )
     order = np.array([template, *range(template + 1, echoes), *range(template - 1, -1, -1)], np.int64)
     slabs(follow, graph.size, phase, np.ascontiguousarray(magnitude), np.asarray(te_s), order, turns)
+    return turns
 
 
 @jit("void(int64, int64, f4[:,::1], f4[:,::1], f8[::1], i8[::1], i4[:,::1])")

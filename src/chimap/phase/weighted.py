@@ -86,7 +86,6 @@ def weighted(
         if not 0 <= value < math.inf:
             raise InputError(f"{name} is {value}", fix="Give 0 or more")
     report = progress or silent
-    graph = Graph.of(mask)
     offset_rad = None
     if acq.echoes > 1:
         offset_rad = get("offset", offset)(phase, mask, acq, magnitude=magnitude)
@@ -95,6 +94,7 @@ def weighted(
     known = {"magnitude": magnitude, "offset": offset_rad}
     unwrapped = unwrap(phase, mask, acq, **{k: v for k, v in known.items() if k in unwrap.inputs})
     report(2, 3)
+    graph = Graph.of(mask)
     free = graph.pack(unwrapped)
     if not keep_unwrapped:
         unwrapped = None
