@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from chimap.acquisition import Acquisition
+from chimap.masking import morphology
 from chimap.numerics.dipole import forward_field
 from chimap.types import Mask, Volume
 
@@ -19,8 +19,10 @@ AIR_PPM = 9.4
 """Susceptibility of air relative to tissue in ppm (Schenck 1996, doi:10.1118/1.597854)."""
 
 _DECISIVE = 0.2
+_DARK = 0.25
+_BONE_MM = 5.0
+_FINE_MM = 1.5
 _SPACING_MM = 3.0
-_BONE_MM = 6.0
 
 
 @dataclass(frozen=True)
@@ -65,35 +67,40 @@ def detect_sign(field_ppm: Volume, magnitude: Volume, mask: Mask, acq: Acquisiti
 
     Notes
     -----
-    Both fields are reduced to about 3 mm, freed from an order-2 polynomial (shim, and the parts of the
+    Air is what is dark and thicker than bone. Both fields are reduced to about 3 mm, freed from an order-2 polynomial (shim, and the parts of the
     head outside the image), and correlated with the magnitude as weights.
     """
-    step = [max(1, round(_SPACING_MM / v)) for v in acq.voxel_size_mm]
-    small_magnitude = _block_mean(magnitude, step)
-    weight = _block_mean(mask.astype(np.float32), step)
-    small_field = _block_mean(np.where(mask, field_ppm, np.float32(0)), step) / np.maximum(
-        weight, np.float32(1e-6)
-    )
+    fine = _steps(acq.voxel_size_mm, _FINE_MM)
+    voxel = tuple(v * s for v, s in zip(acq.voxel_size_mm, fine, strict=True))
+    coarse = _steps(voxel, _SPACING_MM)
+    signal = _block_mean(magnitude, fine)
+    weight = _block_mean(mask.astype(np.float32), fine)
+    field = _block_mean(np.where(mask, field_ppm, np.float32(0)), fine)
+    if not (weight > 0.5).any():
+        return Sign(1, 0.0, False)
+    dark = signal < _DARK * np.median(signal[weight > 0.5])
+    # Bone is as dark as air, but thin: what a ball does not fit into is taken as tissue.
+    margin = int(_BONE_MM / min(voxel)) + 2
+    air = morphology.open_(np.pad(dark, margin, mode="edge"), _BONE_MM, voxel)[(slice(margin, -margin),) * 3]
+    if air.mean() < 0.02:
+        return Sign(1, 0.0, False)
+    tissue = np.float32(1) - _block_mean(air.astype(np.float32), coarse)
+    signal, weight, field = (_block_mean(v, coarse) for v in (signal, weight, field))
     inside = weight > 0.5
     if inside.sum() < 100:
         return Sign(1, 0.0, False)
-    # The brain's brightness sets the threshold; noise in air lies far below a seventh of it.
-    head = small_magnitude > 0.15 * np.median(small_magnitude[inside])
-    # Bone is as dark as air, but thin: what a ball of 6 mm does not fit into is taken as tissue.
-    radius = round(_BONE_MM / _SPACING_MM)
-    ball = np.linalg.norm(np.mgrid[[slice(-radius, radius + 1)] * 3], axis=0) <= radius + 0.3
-    margin = radius + 1
-    air = ndimage.binary_opening(np.pad(~head, margin, mode="edge"), ball)[(slice(margin, -margin),) * 3]
-    if air.mean() < 0.02:
-        return Sign(1, 0.0, False)
-    voxel = tuple(v * s for v, s in zip(acq.voxel_size_mm, step, strict=True))
-    tissue = np.where(air, np.float32(0), np.float32(-AIR_PPM))
-    predicted = forward_field(tissue, acq.with_(voxel_size_mm=voxel))
-    correlation = _correlation(small_field, predicted, inside, small_magnitude)
+    grid = acq.with_(voxel_size_mm=tuple(v * s for v, s in zip(voxel, coarse, strict=True)))
+    predicted = forward_field(tissue * np.float32(-AIR_PPM), grid)
+    measured = field / np.maximum(weight, np.float32(1e-6))
+    correlation = _correlation(measured, predicted, inside, signal)
     decided = bool(np.isfinite(correlation) and abs(correlation) >= _DECISIVE)
     return Sign(
         -1 if decided and correlation < 0 else 1, round(float(np.nan_to_num(correlation)), 3), decided
     )
+
+
+def _steps(voxel_size_mm: tuple[float, ...], wanted_mm: float) -> list[int]:
+    return [max(1, round(wanted_mm / v)) for v in voxel_size_mm]
 
 
 def _block_mean(volume: Volume, step: list[int]) -> Volume:
