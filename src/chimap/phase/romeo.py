@@ -168,9 +168,35 @@ def unwrap_echoes(
         1.0 if other is None else te_s[template] / te_s[other],
         linearity=linearity,
     )
+    if echoes > 1:
+        turns[template] += common_turns(phase, magnitude, te_s, turns[template], template)
     order = np.array([template, *range(template + 1, echoes), *range(template - 1, -1, -1)], np.int64)
     slabs(follow, graph.size, phase, np.ascontiguousarray(magnitude), np.asarray(te_s), order, turns)
     return turns
+
+
+def common_turns(
+    phase: np.ndarray, magnitude: np.ndarray, te_s: tuple[float, ...], turns: np.ndarray, template: int
+) -> int:
+    """The multiple of 2 pi to add to the whole template echo so that the other echoes fit a line through TE = 0.
+
+    Where several fit alike (echo times that are multiples of the template's), the one nearest to a field of 0.
+    """
+    some = slice(None, None, max(1, phase.shape[1] // 20000))
+    unwrapped = phase[template, some] + np.float32(TWO_PI) * turns[some]
+    middle = float(np.median(unwrapped))
+    weight = magnitude[:, some] ** 2
+    # All choices closer to a field of 0 than the echo spacing could tell apart, the nearest first.
+    shortest = min(b - a for a, b in zip((0.0, *te_s), te_s))
+    most = math.ceil(te_s[template] / shortest / 2) + 1
+    choices = sorted(range(-most, most + 1), key=lambda n: abs(middle + TWO_PI * n))
+    misfits = []
+    for n in choices:
+        field = (unwrapped + np.float32(TWO_PI * n)) / np.float32(te_s[template])
+        misfit = [w * (1 - np.cos(p - field * np.float32(t))) for p, w, t in zip(phase[:, some], weight, te_s)]
+        misfits.append(float(np.sum(misfit, dtype=np.float64)))
+    enough = 1.1 * min(misfits) + 1e-3 * float(weight.sum(dtype=np.float64))
+    return next(n for n, m in zip(choices, misfits) if m <= enough)
 
 
 @jit("void(int64, int64, f4[:,::1], f4[:,::1], f8[::1], i8[::1], i4[:,::1])")
