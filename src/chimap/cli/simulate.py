@@ -1,10 +1,16 @@
-"""``chimap simulate``: scans of a procedural head with known truth."""
+"""Simulate multi-echo gradient-echo scans with known truth, as a BIDS data set or flat files."""
 
 from __future__ import annotations
 
 import argparse
+import math
+from typing import TYPE_CHECKING
 
-SUMMARY = "simulate multi-echo gradient-echo scans of a head, with the truth beside them"
+if TYPE_CHECKING:
+    from chimap.acquisition import Acquisition
+    from chimap.simulate import Phantom
+
+SUMMARY = "simulate a head, a sphere or a cylinder"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +41,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--no-receive-phase", action="store_true", help="leave the receiver's phase offset out")
     add("--seed", type=int, default=0, help="person, coils and noise (default 0)")
+    add(
+        "--object", choices=["head", "sphere", "cylinder"], default="head", help="what to scan (default head)"
+    )
+    add("--radius", type=float, default=15.0, metavar="MM", help="of sphere or cylinder (default 15)")
+    add("--chi", type=float, default=1.0, metavar="PPM", help="of sphere or cylinder in water (default 1)")
+    add("--axis", type=float, nargs=3, default=[1, 0, 0], metavar=("X", "Y", "Z"), help="of the cylinder")
     add("--scale", type=float, default=1.0, help="size of the head (default 1)")
     add("--subjects", type=int, default=1, metavar="N", help="number of persons; BIDS only (default 1)")
     add("--format", choices=["bids", "flat"], default="bids", help="what to write (default bids)")
@@ -42,8 +54,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate and write."""
+    import os
+
     from chimap.acquisition import Acquisition
-    from chimap.errors import InputError
+    from chimap.errors import InputError, OutputError
+    from chimap.pipeline.console import Console
     from chimap.simulate import head_phantom, simulate_scan, write_bids, write_flat
 
     acq = Acquisition(tuple(args.te), args.b0, tuple(args.b0_dir), tuple(args.voxel))
@@ -55,57 +70,52 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"{args.oversample:g} object voxels per image voxel asked for", fix="Give 1 to 8, best 1.5 or 2"
         )
-    fine = tuple(v / args.oversample for v in acq.voxel_size_mm)
+    try:
+        # Known before the work starts, not after it.
+        os.makedirs(args.output, exist_ok=True)
+    except OSError as e:
+        raise OutputError(f"this folder cannot be made ({e.strerror})", file=args.output) from e
+    fine = acq.with_(voxel_size_mm=tuple(v / args.oversample for v in acq.voxel_size_mm))
+    console = Console(quiet=getattr(args, "quiet", False))
     for n in range(args.subjects):
-        subject = f"{n + 1:02d}"
-        seed = args.seed + n
-        with _bar(f"sub-{subject}") as step:
-            phantom = head_phantom(
-                fine, b0_t=acq.b0_t, seed=seed, scale=args.scale, progress=step("head", 0.0, 0.4)
-            )
-            scan = simulate_scan(
-                phantom,
-                acq,
-                snr=args.snr,
-                seed=seed,
-                shim_order=None if args.shim < 0 else args.shim,
-                receive_phase=not args.no_receive_phase,
-                tr_s=args.tr,
-                flip_deg=args.flip,
-                progress=step("scan", 0.4, 0.75),
-            )
+        subject, seed = f"{n + 1:02d}", args.seed + n
+        with console.whole(("head", "scan", "files"), f"sub-{subject}"):
+            with console.stage("head") as progress:
+                if args.object == "head":
+                    phantom = head_phantom(
+                        fine.voxel_size_mm, b0_t=acq.b0_t, seed=seed, scale=args.scale, progress=progress
+                    )
+                else:
+                    phantom = _in_flask(args, fine)
+            with console.stage("scan") as progress:
+                scan = simulate_scan(
+                    phantom,
+                    acq,
+                    snr=args.snr,
+                    seed=seed,
+                    shim_order=None if args.shim < 0 else args.shim,
+                    receive_phase=not args.no_receive_phase,
+                    tr_s=args.tr,
+                    flip_deg=args.flip,
+                    progress=progress,
+                )
             del phantom
-            write = step("files", 0.75, 1.0)
-            if args.format == "bids":
-                write_bids(scan, acq, args.output, subject, progress=write)
-            else:
-                write_flat(scan, acq, args.output, progress=write)
+            with console.stage("files") as progress:
+                if args.format == "bids":
+                    write_bids(scan, acq, args.output, subject, progress=progress)
+                else:
+                    write_flat(scan, acq, args.output, progress=progress)
     print(args.output)
     return 0
 
 
-class _bar:
-    """A progress bar on standard error over the steps of one subject; nothing where that is not a terminal."""
+def _in_flask(args: argparse.Namespace, fine: Acquisition) -> Phantom:
+    """A sphere or cylinder in a flask six radii across, on the fine grid."""
+    from chimap.simulate import cylinder, flask, sphere
 
-    def __init__(self, title: str):
-        from tqdm import tqdm
-
-        self.bar = tqdm(
-            total=100, desc=title, disable=None, bar_format="{desc:<16}{percentage:3.0f}%|{bar}| {elapsed}"
-        )
-        self.title = title
-
-    def __enter__(self):  # type: ignore[no-untyped-def]
-        def step(name: str, start: float, stop: float):  # type: ignore[no-untyped-def]
-            def tell(done: int, total: int, **facts: object) -> None:
-                self.bar.set_description(f"{self.title} {name}", refresh=False)
-                # tqdm counts up only; slabs of two threads may report out of order.
-                now = 100 * (start + (stop - start) * done / max(total, 1))
-                self.bar.update(max(0.0, now - self.bar.n))
-
-            return tell
-
-        return step
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.close()
+    shape = [6 * max(2, math.ceil(args.radius / d)) for d in fine.voxel_size_mm]
+    if args.object == "sphere":
+        content = sphere(shape, fine, radius_mm=args.radius, chi_ppm=args.chi)
+    else:
+        content = cylinder(shape, fine, radius_mm=args.radius, chi_ppm=args.chi, axis=args.axis)
+    return flask(content, fine)

@@ -6,9 +6,10 @@
 >>> write_bids(scan, acq, "simulated")
 """
 
-from chimap.simulate.analytic import AnalyticPhantom, cylinder, sphere
+from chimap.simulate.analytic import AnalyticPhantom, cylinder, flask, sphere
 from chimap.simulate.dataset import write_bids, write_flat
-from chimap.simulate.head import Phantom, head_phantom
+from chimap.simulate.head import head_phantom
+from chimap.simulate.phantom import Phantom
 from chimap.simulate.scan import SimulatedScan, simulate_scan
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Phantom",
     "SimulatedScan",
     "cylinder",
+    "flask",
     "head_phantom",
     "simulate_scan",
     "sphere",

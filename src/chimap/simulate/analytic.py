@@ -10,6 +10,8 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
+from chimap.simulate.phantom import Phantom
+from chimap.simulate.tissue import AIR_PPM
 from chimap.types import Mask, Volume
 
 
@@ -119,6 +121,45 @@ def cylinder(
         outside = chi_ppm / 2 * radius_mm**2 * sin2 * (2 * u**2 - rho2) / rho2**2
     field = np.where(rho2 > radius_mm**2, outside, chi_ppm / 6 * (3 * cos**2 - 1))
     return _phantom(_share(p, acq, radius_mm, supersample, from_axis), field, chi_ppm)
+
+
+def flask(content: AnalyticPhantom, acq: Acquisition, *, radius_mm: float | None = None) -> Phantom:
+    """A spherical flask of water, in air, that holds a sphere or cylinder: something to scan.
+
+    The flask itself makes no field inside (it is a sphere), so that a sphere in its middle keeps its closed form up to
+    the shim. Labels: 0 air, 1 the object (more than half of the voxel), 2 water. R1 0.8/s, R2* 20/s.
+
+    Parameters
+    ----------
+    content : AnalyticPhantom
+        What `sphere` or `cylinder` returned.
+    acq : Acquisition
+        Its voxel size and field strength.
+    radius_mm : float, optional
+        Default: 0.47 of the shortest side of the grid.
+    """
+    shape = content.chi_ppm.shape
+    side = min(n * d for n, d in zip(shape, acq.voxel_size_mm, strict=True))
+    # The share of water in the voxels at the wall keeps the flask round: a staircase of air makes field inside.
+    share = sphere(shape, acq, radius_mm=radius_mm or 0.47 * side).chi_ppm
+    mask = share > 0.999
+    core = mask & (content.chi_ppm / (_extreme(content.chi_ppm) or 1.0) >= 0.5)
+    labels = np.where(core, 1, np.where(mask, 2, 0)).astype(np.uint8)
+    return Phantom(
+        chi_ppm=share * content.chi_ppm + (1 - share) * np.float32(AIR_PPM),
+        m0=share,
+        r1=np.full(shape, 0.8, np.float32),
+        r2star=np.full(shape, 20.0, np.float32),
+        labels=labels,
+        table={"air": (0, AIR_PPM), "object": (1, _extreme(content.chi_ppm)), "water": (2, 0.0)},
+        mask=mask,
+        voxel_size_mm=acq.voxel_size_mm,
+        b0_t=acq.b0_t,
+    )
+
+
+def _extreme(chi: Volume) -> float:
+    return float(max(chi.max(), chi.min(), key=abs))
 
 
 def _check(shape: Sequence[int], radius_mm: float, supersample: int) -> None:

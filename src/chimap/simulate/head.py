@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.fft import next_fast_len
@@ -13,47 +12,15 @@ from chimap.numerics.threads import slabs
 from chimap.simulate import vessels
 from chimap.simulate.anatomy import FORAMEN_Z, GRID, Forms, forms
 from chimap.simulate.brain import brain_labels
+from chimap.simulate.phantom import Phantom
 from chimap.simulate.tissue import LABELS, TISSUES, lookup, r1_at, r2star_at
 from chimap.simulate.vessels import Lattice
-from chimap.types import Mask, Progress, Volume, silent
+from chimap.types import Progress, Volume, silent
 
 FIELD_OF_VIEW_MM = ((-88.0, 88.0), (-124.0, 106.0), (-108.0, 92.0))
 """The part of the anatomy that a head of scale 1 shows: left to right, back to front, chin to crown."""
 SIZE = 0.96
 """The anatomy is laid out slightly larger than an average adult."""
-
-
-@dataclass(frozen=True)
-class Phantom:
-    """An object to scan.
-
-    Attributes
-    ----------
-    chi_ppm : (x, y, z) float32
-        Susceptibility in ppm against water.
-    m0, r1, r2star : (x, y, z) float32
-        Proton density (water = 1), 1/T1 and R2* in 1/s at `b0_t`. R2* holds what happens below the voxel; the field's own
-        gradients between voxels come on top in the simulation.
-    labels : (x, y, z) uint8
-        Tissue numbers.
-    table : dict
-        Tissue name to (number, mean susceptibility in ppm).
-    mask : (x, y, z) bool
-        Inside of the skull, with cerebrospinal fluid, down to the foramen magnum.
-    voxel_size_mm : 3 float
-    b0_t : float
-        Field strength that the relaxation rates are for.
-    """
-
-    chi_ppm: Volume
-    m0: Volume
-    r1: Volume
-    r2star: Volume
-    labels: np.ndarray
-    table: dict[str, tuple[int, float]]
-    mask: Mask
-    voxel_size_mm: tuple[float, float, float]
-    b0_t: float
 
 
 def head_phantom(
