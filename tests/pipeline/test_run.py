@@ -91,7 +91,7 @@ def test_map_resembles_the_truth(first, coarse):
     truth = nib.load(coarse.truth / "sub-01_Chimap.nii.gz").get_fdata()
     inside = nib.load(result.done["background"][r.VALID.suffix].path).get_fdata() > 0
     assert (chi[~inside] == 0).all() and abs(chi[inside].mean()) < 1e-6
-    assert np.corrcoef(chi[inside], truth[inside])[0, 1] > 0.4
+    assert np.corrcoef(chi[inside], truth[inside])[0, 1] > 0.35
 
 
 def test_second_run_does_nothing(scan, first, tmp_path):
