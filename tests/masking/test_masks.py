@@ -29,7 +29,7 @@ def ball(shape=(45, 40, 33), radius=12.0, noise=0.03):
 )
 def test_bet_finds_the_cranial_cavity(options):
     magnitude, brain, acq = small_head(**options)
-    mask, facts = run("bet", magnitude, acq, csf_mm=50.0)
+    mask, facts = run("bet", magnitude, acq)
     dice, missed, extra = overlap(mask, brain)
     assert dice > 0.97 and missed < 0.03 and extra < 0.02
     assert facts["movement_mm"] < 0.05
@@ -38,7 +38,7 @@ def test_bet_finds_the_cranial_cavity(options):
 def test_bet_keeps_all_brain_when_it_leaves_the_csf_rim_out():
     magnitude, cavity, acq = small_head()
     brain = cavity & (magnitude[..., 0] > 0.75)
-    mask, facts = run("bet", magnitude, acq)
+    mask, facts = run("bet", magnitude, acq, csf_mm=0.0)
     assert 0.7 < facts["csf_level"] < 0.95
     assert (brain & ~mask).sum() < 0.01 * brain.sum()
     wide, _ = run("bet", magnitude, acq, csf_mm=3.0)

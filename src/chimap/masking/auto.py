@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from chimap.acquisition import Acquisition
 from chimap.masking import _intensity
-from chimap.masking._surface import icosphere
 from chimap.masking.bet import bet, coarse_head
 from chimap.masking.threshold import threshold
 from chimap.registry import method
@@ -24,7 +21,7 @@ def auto(
     *,
     fraction: float = 0.5,
     level: float = 0.25,
-    csf_mm: float = 0.0,
+    csf_mm: float = 20.0,
     progress: Progress = silent,
 ) -> Mask:
     """`bet` for a head, `threshold` for anything else (phantoms, crops, body parts, brains already extracted).
@@ -74,33 +71,8 @@ def looks_like_head(magnitude: Volume, acq: Acquisition) -> tuple[bool, dict[str
         return False, facts
     head = coarse_head(_intensity.combined(magnitude), voxel)
     volume_ml = float(head.unpadded(head.brain).sum() * head.voxel.prod() / 1000)
-    layered = _layered(head.volume, head.brain, head.voxel)
-    facts.update(layered=round(layered, 3), volume_ml=round(volume_ml, 1))
-    if volume_ml < _SMALLEST_BRAIN_ML or layered < _LAYERED:
+    facts.update(layered=round(head.layered, 3), volume_ml=round(volume_ml, 1))
+    if volume_ml < _SMALLEST_BRAIN_ML or head.layered < _LAYERED:
         return False, facts
     facts["method"] = "bet"
     return True, facts
-
-
-def _layered(volume: Volume, brain: Mask, voxel: np.ndarray) -> float:
-    """Share of the directions from the middle in which dark, then bright follows within 30 mm of the brain."""
-    rays = icosphere(3)[0]
-    centre = np.argwhere(brain).mean(0)
-    steps = np.arange(0.0, 160.0, 0.5 * float(voxel.min()))
-    where = centre[:, None, None] + (rays / voxel).T[:, :, None] * steps
-    index = np.rint(where).astype(int)
-    inside = np.ones(index.shape[1:], bool)
-    for a, n in enumerate(volume.shape):
-        inside &= (index[a] >= 0) & (index[a] < n)
-        np.clip(index[a], 0, n - 1, out=index[a])
-    within = brain[tuple(index)] & inside
-    value = np.where(inside, volume[tuple(index)], np.float32(0))
-    last = within.shape[1] - 1 - np.argmax(within[:, ::-1], axis=1)
-    found = 0
-    reach = int(30.0 / (steps[1] - steps[0]))
-    for ray in range(len(rays)):
-        beyond = value[ray, last[ray] + 1 : last[ray] + 1 + reach]
-        dark = np.flatnonzero(beyond < 0.3)
-        if dark.size and (beyond[dark[0] :] > 0.4).any():
-            found += 1
-    return found / len(rays)

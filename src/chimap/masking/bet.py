@@ -11,6 +11,7 @@ from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.masking import _intensity, morphology
 from chimap.masking._basins import basins
+from chimap.masking._layers import layered
 from chimap.masking._surface import enclosed, icosphere, inflate
 from chimap.numerics.box import Box
 from chimap.registry import method
@@ -18,6 +19,8 @@ from chimap.types import Mask, Progress, Volume, silent
 
 _COARSE_MM = 2.0
 _PAD_MM = 24.0
+_LEVELS = (0.4, 0.48, 0.56, 0.64)
+_WHOLE_MM = 20.0
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Coarse:
     volume: Volume  # divided by the sensitivity: tissue is near 1
     gain: Volume
     brain: Mask  # the part of the foreground that the brain is in
-    head: Mask
+    layered: float  # share of it that lies inside skull and scalp
     voxel: np.ndarray
     factors: tuple[int, ...]
     pad: tuple[int, ...]
@@ -45,17 +48,32 @@ def coarse_head(volume: Volume, voxel_size_mm: Sequence[float]) -> Coarse:
     pad = tuple(max(1, round(_PAD_MM / h)) for h in voxel)
     small = np.pad(small, [(p, p) for p in pad], mode="edge")
     known = _intensity.levels(small)
+    signal, noise = np.float32(known["signal"]), np.float32(known["noise"])
     foreground = small > known["threshold"]
     for sigma in (30.0, 20.0):
         gain = _intensity.sensitivity(small, foreground, sigma, voxel)
-        foreground = small > np.maximum(0.45 * gain, known["threshold"])
-    brain, head = _main_part(foreground, voxel)
-    gain = _intensity.sensitivity(small, brain & foreground, 20.0, voxel)
-    return Coarse(small / gain, gain, brain, head, voxel, factors, pad)
+        cut = noise + np.float32(0.45) * (gain - noise)
+        foreground = small > np.maximum(cut, known["threshold"])
+    even: Volume = np.divide(small, np.maximum(gain, np.float32(1e-3) * signal), dtype=np.float32)
+    # Where thin bone is blurred, a low threshold leaks through it; a high one loses the rim. The lowest threshold that
+    # leaves (nearly) as much of the brain inside skull and scalp as any is the one to take.
+    floor = float(noise / signal)
+    parts, shares = [], []
+    for level in _LEVELS:
+        cut = noise + np.float32(level) * (gain - noise)
+        foreground = small > np.maximum(cut, known["threshold"])
+        part = _main_part(foreground, voxel)
+        parts.append(part)
+        shares.append(layered(even, part, voxel, floor))
+    chosen = next(i for i, share in enumerate(shares) if share >= max(shares) - 0.03)
+    brain = parts[chosen]
+    gain = _intensity.sensitivity(small, brain & (even > _LEVELS[chosen]), 20.0, voxel)
+    even = np.divide(small, np.maximum(gain, np.float32(1e-3) * signal), dtype=np.float32)
+    return Coarse(even, gain, brain, shares[chosen], voxel, factors, pad)
 
 
-def _main_part(foreground: Mask, voxel: np.ndarray) -> tuple[Mask, Mask]:
-    """The bulkiest part of the head's foreground, cut at its necks; and the head, closed."""
+def _main_part(foreground: Mask, voxel: np.ndarray) -> Mask:
+    """The bulkiest part of the head's foreground, cut at its necks."""
     solid = morphology.open_(foreground, max(3.0, float(voxel.max())), voxel)
     # Dark ventricles are filled; the skull, closed in by the scalp, is not.
     solid = morphology.fill_holes(solid, largest=50e3 / float(voxel.prod()))
@@ -64,7 +82,7 @@ def _main_part(foreground: Mask, voxel: np.ndarray) -> tuple[Mask, Mask]:
     depth = morphology.distance(~solid, voxel, 60.0)
     label = basins(depth, 0.7)
     main = label == label.ravel()[int(np.argmax(depth))]
-    return morphology.fill_holes(main), solid
+    return morphology.fill_holes(main)
 
 
 def fit_surface(head: Coarse, fraction: float) -> tuple[np.ndarray, np.ndarray, float]:
@@ -86,7 +104,7 @@ def fit_surface(head: Coarse, fraction: float) -> tuple[np.ndarray, np.ndarray, 
 
 def cranial_cavity(volume: Volume, gain: Volume, surface: Mask, voxel: Sequence[float]) -> Mask:
     """What is bright inside the fitted surface, to the voxel: brain, CSF and dura, without bone and air."""
-    bright = volume > np.float32(0.45) * gain
+    bright = volume > np.float32(0.4) * gain
     core = morphology.erode(surface, 5.0, voxel)
     cavity = morphology.open_(bright & surface, 2.0, voxel) | core
     cavity = morphology.largest_component(cavity, core if core.any() else None)
@@ -128,7 +146,7 @@ def bet(
     acq: Acquisition,
     *,
     fraction: float = 0.5,
-    csf_mm: float = 0.0,
+    csf_mm: float = _WHOLE_MM,
     progress: Progress = silent,
 ) -> Mask:
     """Brain extraction: a surface inflated inside the skull, then refined to the voxel.
@@ -136,7 +154,8 @@ def bet(
     The echoes are combined by root mean square, evened out in sensitivity and reduced to about 2 mm. The
     foreground is parted at its necks and the bulkiest part taken for brain; inside it a sphere of triangles
     inflates under the forces of BET. At full resolution, what is bright inside the surface is the cranial cavity.
-    With two or more echoes the CSF and dura around the brain are told from cortex by decay and contrast.
+    That is the default, since every voxel with phase helps background field removal; `csf_mm` narrows it down
+    to the brain.
 
     Parameters
     ----------
@@ -147,7 +166,9 @@ def bet(
     fraction : float
         Smith's intensity threshold between local minimum and maximum, 0 to 1; smaller gives a larger brain.
     csf_mm : float
-        Width in mm of the CSF to keep around the brain; a large number keeps the whole cranial cavity.
+        Width in mm of the CSF (and dura) to keep around the brain, told apart by decay and contrast where there are
+        two echoes or more; 20 mm and above keep the whole cranial cavity, which gives background field removal
+        the most room.
 
     Returns
     -------
@@ -189,7 +210,7 @@ def bet(
     del volume, gain
     progress(3, 4)
     cut = 0.0
-    if acq.echoes > 1:
+    if acq.echoes > 1 and csf_mm < _WHOLE_MM:
         inside, cut = without_rim(inside, magnitude[grown], acq, csf_mm)
     mask = np.zeros(surface.shape, bool)
     mask[grown] = inside

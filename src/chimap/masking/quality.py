@@ -79,7 +79,7 @@ def phase_quality(phase: Any, magnitude: Any, acq: Acquisition) -> Volume:
     total = np.zeros(phase.shape[:3], np.float32)
     weight = np.zeros_like(total)
     one = np.empty_like(total)
-    flat = np.ones_like(total) if magnitude is None else None
+    flat: Volume = np.ones_like(total)
     for e, te in enumerate(acq.te_s):
         p = np.ascontiguousarray(phase[..., e])
         m = flat if magnitude is None else np.ascontiguousarray(magnitude[..., e])
@@ -135,11 +135,12 @@ def refine(
         raise InputError(f"threshold {threshold} is not between 0 and 1", fix="Give for example 0.4")
     mask = as_mask(mask, np.shape(phase)[:3])
     voxel = acq.voxel_size_mm
-    good = phase_quality(phase, magnitude, acq) >= threshold
-    core = morphology.erode(mask, rim_mm, voxel)
-    kept = morphology.fill_holes((mask & good) | core)
-    # What hangs on by a thread is no brain, and single bad voxels are no hole.
-    kept = morphology.open_(kept, max(voxel), voxel) | core
+    bad = mask & (phase_quality(phase, magnitude, acq) < threshold)
+    step = max(voxel)
+    core = morphology.erode(mask, rim_mm, voxel) | (mask & ~morphology.dilate(bad, 2 * step, voxel))
+    kept = morphology.fill_holes((mask & ~bad) | core)
+    # What hangs on by a thread between bad voxels is no brain, and single bad voxels are no hole.
+    kept = morphology.open_(kept, step, voxel) | core
     kept = morphology.largest_component(kept, core if core.any() else None)
-    kept = morphology.close(kept, max(voxel), voxel) & mask
+    kept = morphology.close(kept, step, voxel) & mask
     return morphology.fill_holes(kept) if fill else kept & mask
