@@ -8,14 +8,15 @@ from chimap.numerics.threads import jit, slabs
 from chimap.phase._graph import TWO_PI, Graph
 
 
-def thermal_sigma(graph: Graph, phase: np.ndarray, magnitude: np.ndarray, misfit: np.ndarray) -> float:
+def thermal_sigma(
+    graph: Graph, phase: np.ndarray, magnitude: np.ndarray, misfit: np.ndarray, freedom: int
+) -> float:
     """Standard deviation of the noise in the real and imaginary part of the images, in units of magnitude.
 
     From the median over voxels of the sum of squared misfits m^2 r^2 of the echoes to the fitted field, which
-    has as many degrees of freedom as echoes less one; from a single echo by the median second difference of the
-    phase along the axis where it is smoothest.
+    has `freedom` degrees of freedom; where that is 0, by the median second difference of the
+    first echo's phase along the axis where it is smoothest.
     """
-    freedom = len(phase) - 1
     if freedom > 0:
         # Median of chi^2 (Wilson and Hilferty).
         return float(np.sqrt(np.median(misfit) / (freedom * (1 - 2 / (9 * freedom)) ** 3)))

@@ -193,7 +193,9 @@ def common_turns(
     misfits = []
     for n in choices:
         field = (unwrapped + np.float32(TWO_PI * n)) / np.float32(te_s[template])
-        misfit = [w * (1 - np.cos(p - field * np.float32(t))) for p, w, t in zip(phase[:, some], weight, te_s)]
+        misfit = [
+            w * (1 - np.cos(p - field * np.float32(t))) for p, w, t in zip(phase[:, some], weight, te_s)
+        ]
         misfits.append(float(np.sum(misfit, dtype=np.float64)))
     enough = 1.1 * min(misfits) + 1e-3 * float(weight.sum(dtype=np.float64))
     return next(n for n, m in zip(choices, misfits) if m <= enough)

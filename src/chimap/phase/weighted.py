@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from chimap.acquisition import Acquisition
-from chimap.errors import InputError
 from chimap.numerics.threads import jit, slabs
-from chimap.phase._graph import TWO_PI, Graph
-from chimap.phase._noise import structure, thermal_sigma
-from chimap.phase.romeo import packed_magnitude
-from chimap.registry import get, method
+from chimap.phase._field import not_negative, unwrapped_echoes, with_noise
+from chimap.phase._noise import thermal_sigma
+from chimap.registry import method
 from chimap.results import Field
 from chimap.types import Mask, Progress, Volume, silent
-
-PRIOR_WEIGHT = 2.0
-"""Degrees of freedom with which the noise of the whole image enters the misfit of one voxel."""
 
 
 @method("field", reference=("10.1002/mrm.28563", "10.1002/mrm.26963"))
@@ -82,48 +75,18 @@ def weighted(
     Dymerska et al., Magn Reson Med 2021, doi 10.1002/mrm.28563; Eckstein et al., Magn Reson Med 2018,
     doi 10.1002/mrm.26963.
     """
-    for name, value in (("outlier_rad", outlier_rad), ("structure_noise", structure_noise)):
-        if not 0 <= value < math.inf:
-            raise InputError(f"{name} is {value}", fix="Give 0 or more")
+    not_negative(outlier_rad=outlier_rad, structure_noise=structure_noise)
     report = progress or silent
-    offset_rad = None
-    if acq.echoes > 1:
-        offset_rad = get("offset", offset)(phase, mask, acq, magnitude=magnitude)
-    report(1, 3)
-    unwrap = get("unwrap", unwrapping)
-    known = {"magnitude": magnitude, "offset": offset_rad}
-    unwrapped = unwrap(phase, mask, acq, **{k: v for k, v in known.items() if k in unwrap.inputs})
-    report(2, 3)
-    graph = Graph.of(mask)
-    free = graph.pack(unwrapped)
-    if not keep_unwrapped:
-        unwrapped = None
-    if offset_rad is not None:
-        free -= graph.pack(offset_rad)
-    signal = packed_magnitude(graph, magnitude, acq.echoes)
-    rad_per_ppm = np.array([acq.rad_per_ppm(t) for t in acq.te_s])
-    result = np.empty((4, graph.size), np.float32)
-    slabs(combine, graph.size, free, signal, rad_per_ppm, 0.0, 0.0, result)
-    sigma = thermal_sigma(graph, free, signal, result[2])
+    data = unwrapped_echoes(phase, mask, acq, magnitude, unwrapping, offset, keep_unwrapped, report)
+    size = data.graph.size
+    result = np.empty((4, size), np.float32)
+    slabs(combine, size, data.phase, data.magnitude, data.rad_per_ppm, 0.0, 0.0, result)
+    sigma = thermal_sigma(data.graph, data.phase, data.magnitude, result[2], acq.echoes - 1)
     if outlier_rad > 0 and acq.echoes > 1:
-        slabs(combine, graph.size, free, signal, rad_per_ppm, outlier_rad, sigma, result)
-    mean, information, misfit, weight = result
-    thermal = np.float32(sigma**2) / information
-    freedom = acq.echoes - 1
-    variance = thermal * (PRIOR_WEIGHT + misfit / np.float32(sigma**2 or 1)) / (PRIOR_WEIGHT + freedom)
-    if structure_noise > 0:
-        variance += np.float32(structure_noise**2) * structure(graph, mean, thermal)
-    # A voxel without any signal is known no better than the first echo's ambiguity.
-    noise = np.sqrt(np.minimum(variance, np.float32((TWO_PI / rad_per_ppm[0]) ** 2)))
+        slabs(combine, size, data.phase, data.magnitude, data.rad_per_ppm, outlier_rad, sigma, result)
+    out = with_noise(data, mask, result, sigma, acq.echoes - 1, structure_noise)
     report(3, 3, sigma=sigma)
-    return Field(
-        field_ppm=graph.unpack(mean),
-        noise_ppm=graph.unpack(noise),
-        mask=mask,
-        offset_rad=offset_rad,
-        residual=graph.unpack(np.sqrt(misfit / np.maximum(weight, np.float32(1e-30)))) if freedom else None,
-        unwrapped_rad=unwrapped,
-    )
+    return out
 
 
 @jit("void(int64, int64, f4[:,::1], f4[:,::1], f8[::1], f8, f8, f4[:,::1])")
