@@ -1,0 +1,135 @@
+"""V-SHARP: spherical mean values with a radius that shrinks towards the edge."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chimap.acquisition import Acquisition
+from chimap.errors import InputError
+from chimap.numerics.box import Box
+from chimap.numerics.fft import irfftn, rfftn
+from chimap.numerics.harmonic import fill_harmonic
+from chimap.numerics.smv import depth_mm, reach_mm, smallest_sphere, sphere_weights, symmetric_spectrum
+from chimap.registry import method
+from chimap.results import LocalField
+from chimap.types import Mask, Progress, Volume, silent
+
+
+@method("background", reference=("10.1002/mrm.23000", "10.1016/j.neuroimage.2010.10.070"))
+def vsharp(
+    total_field: Volume,
+    mask: Mask,
+    acq: Acquisition,
+    *,
+    noise: Volume | None = None,
+    radius_mm: float = 12.0,
+    step_mm: float | None = None,
+    threshold: float = 0.05,
+    unreliable: float = 25.0,
+    progress: Progress = silent,
+) -> LocalField:
+    r"""V-SHARP, sophisticated harmonic artefact reduction with a variable sphere radius.
+
+    The field of sources outside the mask is harmonic inside, so it equals its mean over any sphere that lies
+    inside, and :math:`f - S_r f` holds the local field alone. Every voxel uses the largest radius :math:`r`
+    that fits; what the subtraction took from the local field is put back by deconvolution with the largest
+    kernel, :math:`(1 - S_R)^{-1}`, cut off where :math:`1 - S_R` is below `threshold`.
+
+    Parameters
+    ----------
+    total_field : (x, y, z) float32
+        Total field in ppm.
+    mask : (x, y, z) bool
+        Where the total field is known.
+    acq : Acquisition
+        Voxel size in mm.
+    noise : (x, y, z) float32, optional
+        Standard deviation of the total field in ppm; gives the standard deviation of the local field, and the
+        voxels that are `unreliable`.
+    radius_mm : float
+        Largest radius in mm.
+    step_mm : float, optional
+        Step between radii in mm; default: half of the smallest voxel side.
+    threshold : float
+        Smallest value of :math:`1 - S_R` that is still divided by (0.01 to 0.1). It acts as a high-pass.
+    unreliable : float
+        Voxels whose noise exceeds this many times the median are replaced by the harmonic function that fits
+        around them before spheres average over them. 0: never.
+
+    Returns
+    -------
+    LocalField
+        Local field in ppm and the mask where it is valid: the given mask without voxels that have one of their
+        six neighbours outside.
+
+    Notes
+    -----
+    The largest part of the error is the local field's own harmonic part, which no method of this family can tell
+    from background; expect the map to be flattened within a few millimetres of the edge.
+
+    Wu, Li, Guidon and Liu 2012, doi:10.1002/mrm.23000; the deconvolution is that of SHARP, Schweser et al. 2011,
+    doi:10.1016/j.neuroimage.2010.10.070.
+    """
+    voxel = acq.voxel_size_mm
+    step = step_mm or 0.5 * min(voxel)
+    if radius_mm < min(voxel) or not 0 < threshold < 1 or step <= 0:
+        raise InputError(
+            f"V-SHARP needs a radius of at least one voxel ({min(voxel):g} mm), a positive step and a threshold "
+            f"between 0 and 1; got radius {radius_mm:g} mm, step {step:g} mm, threshold {threshold:g}"
+        )
+    radii = np.arange(radius_mm, 1.25 * min(voxel), -step)
+    kernels = [sphere_weights(r, voxel) for r in radii] + [smallest_sphere(voxel)]
+    box = Box.around(mask, [int(np.ceil(radius_mm / v)) + 1 for v in voxel])
+    depth = box.crop(depth_mm(mask, voxel))
+    field = box.crop(_repaired(total_field, noise, mask, unreliable, voxel))
+    field_spectrum = rfftn(field)
+    variance = variance_spectrum = None
+    if noise is not None:
+        variance = box.crop(noise * noise)
+        variance_spectrum = rfftn(variance)
+
+    local = np.zeros(box.shape, np.float32)
+    done = np.zeros(box.shape, bool)
+    largest = None
+    for n, kernel in enumerate(kernels):
+        here = (depth > reach_mm(kernel, voxel) * (1 + 1e-6)) & ~done
+        if here.any():
+            spectrum = symmetric_spectrum(kernel, box.shape)
+            if largest is None:
+                largest = 1 - spectrum
+            mean = irfftn(field_spectrum * spectrum, box.shape)
+            np.subtract(field, mean, out=local, where=here)
+            if variance is not None:
+                # The mean of N voxels has the variance sum(w^2 v); w^2 is nearly w / N.
+                spectrum *= np.float32((kernel**2).sum())
+                added = irfftn(variance_spectrum * spectrum, box.shape)
+                np.add(variance, np.maximum(added, 0), out=variance, where=here)
+            done |= here
+        progress(n + 1, len(kernels) + 1)
+    if largest is None:
+        raise InputError(
+            "no voxel of the mask has all its neighbours inside, so nothing is left for V-SHARP",
+            fix="Give a mask of the whole object",
+        )
+    inverse = np.where(largest > threshold, 1 / np.maximum(largest, threshold), 0).astype(np.float32)
+    spectrum = rfftn(local)
+    spectrum *= inverse
+    local = irfftn(spectrum, box.shape)
+    local *= done
+    progress(len(kernels) + 1, len(kernels) + 1, radii=len(kernels), converged=True)
+    return LocalField(
+        field_ppm=box.restore(local),
+        noise_ppm=None if variance is None else box.restore(np.sqrt(variance) * done),
+        mask=box.restore(done),
+    )
+
+
+def _repaired(
+    field: Volume, noise: Volume | None, mask: Mask, limit: float, voxel: tuple[float, ...]
+) -> Volume:
+    if noise is None or limit <= 0:
+        return field
+    known = noise[mask & (noise > 0)]
+    if not known.size:
+        return field
+    return fill_harmonic(field, mask & (noise > limit * np.median(known)), mask, voxel)

@@ -1,0 +1,79 @@
+"""Spherical mean values: sphere kernels, and how far into a mask a sphere fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+from chimap.types import Mask, Volume
+
+
+def sphere_weights(radius_mm: float, voxel_size: Sequence[float], supersample: int = 5) -> np.ndarray:
+    """Share of each voxel that lies in a sphere around the grid's centre, normalised to sum 1.
+
+    The grid (float64) is odd on each axis and just holds the sphere. Slivers of less than 5 % of a
+    voxel are left out: they hardly change the mean, but they would need one voxel more of valid data.
+    """
+    half = [int(np.floor(radius_mm / v + 0.5 - 1e-6)) for v in voxel_size]
+    sub = (np.arange(supersample) + 0.5) / supersample - 0.5
+    x, y, z = (
+        ((np.arange(-n, n + 1)[:, None] + sub) * v).ravel() ** 2
+        for n, v in zip(half, voxel_size, strict=True)
+    )
+    inside = x[:, None, None] + y[None, :, None] + z[None, None, :] <= radius_mm**2
+    a, b, c = (2 * n + 1 for n in half)
+    s = supersample
+    share = inside.reshape(a, s, b, s, c, s).mean(axis=(1, 3, 5))
+    share[share < 0.05] = 0
+    return share / share.sum()
+
+
+def smallest_sphere(voxel_size: Sequence[float]) -> np.ndarray:
+    """The smallest mean that is harmonic: the six face neighbours, weighted by 1/distance^2.
+
+    On anisotropic voxels this weighting is what makes quadratic harmonic functions drop out.
+    """
+    w = np.zeros((3, 3, 3))
+    for axis, v in enumerate(voxel_size):
+        for side in (0, 2):
+            at = [1, 1, 1]
+            at[axis] = side
+            w[tuple(at)] = 1 / v**2
+    return w / w.sum()
+
+
+def reach_mm(weights: np.ndarray, voxel_size: Sequence[float]) -> float:
+    """Distance from the centre to the farthest voxel centre that `weights` uses, in mm."""
+    axes = np.meshgrid(
+        *((np.arange(n) - n // 2) * v for n, v in zip(weights.shape, voxel_size, strict=True)), indexing="ij"
+    )
+    return float(np.sqrt(sum(a**2 for a in axes))[weights > 0].max())
+
+
+def symmetric_spectrum(weights: np.ndarray, shape: Sequence[int]) -> Volume:
+    """Half-spectrum, real float32, of a small kernel that is even in each axis, on a periodic grid.
+
+    Summed axis by axis as cosines, which costs far less than a transform of the whole grid.
+    """
+    out = weights.astype(np.float32)
+    for axis, n in enumerate(shape):
+        half = weights.shape[axis] // 2
+        count = n // 2 + 1 if axis == 2 else n
+        # Even kernel: fold +j and -j together.
+        folded = np.take(out, range(half, weights.shape[axis]), axis)
+        k = np.arange(count)[:, None] * np.arange(half + 1)[None, :]
+        cosines = np.cos(2 * np.pi * k / n)
+        cosines[:, 1:] *= 2
+        out = np.moveaxis(np.tensordot(cosines.astype(np.float32), folded, axes=(1, axis)), 0, axis)
+    return np.ascontiguousarray(out)
+
+
+def depth_mm(mask: Mask, voxel_size: Sequence[float]) -> Volume:
+    """Distance in mm from each voxel's centre to the nearest voxel centre outside the mask.
+
+    Outside the grid counts as outside the mask.
+    """
+    depth = distance_transform_edt(np.pad(mask, 1), sampling=voxel_size)
+    return depth[1:-1, 1:-1, 1:-1].astype(np.float32)
