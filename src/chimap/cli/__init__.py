@@ -149,13 +149,14 @@ def parse(name: str, module: ModuleType, argv: list[str]) -> argparse.Namespace:
         first.add_argument("--method")
         first.add_argument("--preset")
         module.method_arguments(parser, first.parse_known_args(argv)[0])
-    args, unknown = parser.parse_known_args(argv)
-    if unknown:
-        flags = sorted({s for a in parser._actions for s in a.option_strings if s.startswith("--")})
-        wrong = next((u for u in unknown if u.startswith("-")), unknown[0])
-        close = difflib.get_close_matches(wrong.split("=")[0], flags, 1)
+    flags = sorted({s for a in parser._actions for s in a.option_strings if s.startswith("--")})
+    # A misspelt flag is named before what it leaves missing.
+    wrong = next((w for w in argv if w.startswith("--") and w != "--" and w.split("=")[0] not in flags), None)
+    args, unknown = (None, [wrong]) if wrong else parser.parse_known_args(argv)
+    if args is None or unknown:
+        close = difflib.get_close_matches(str(unknown[0]).split("=")[0], flags, 1)
         hint = f"Did you mean {close[0]}? " if close else ""
-        raise InputError(f"unknown argument {wrong!r}", fix=f"{hint}Flags here: {' '.join(flags)}")
+        raise InputError(f"unknown argument {unknown[0]!r}", fix=f"{hint}Flags here: {' '.join(flags)}")
     return args
 
 
