@@ -33,6 +33,7 @@ def test_shapes_and_types(scan, acq):
     assert scan.labels.dtype == np.uint8 and scan.mask.dtype == bool
     assert np.abs(scan.phase).max() <= np.float32(np.pi)
     assert np.moveaxis(scan.phase, -1, 0).flags.c_contiguous
+    assert not np.isin(scan.labels[scan.mask], [0, 12, 13, 14, 15, 19, 20, 21]).any()
     # The field of view of the image is the phantom's.
     assert shape[0] * acq.voxel_size_mm[0] == pytest.approx(head_phantom((3, 3, 3)).labels.shape[0] * 3)
 

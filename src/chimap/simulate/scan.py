@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,7 @@ class SimulatedScan:
         Susceptibility in ppm and R2* in 1/s, means over the voxel; in the mask over the part of the voxel that is
         brain, so that bone does not show in voxels at the edge.
     labels : (x, y, z) uint8
-        Tissue at the voxel's centre.
+        Tissue at the voxel's centre; in the mask the nearest one of the brain.
     table : dict
         Tissue name to (number, mean susceptibility in ppm).
     acq : Acquisition
@@ -159,7 +160,7 @@ def simulate_scan(
         "chi_ppm": _tissue_mean(chi, mask, share, small_mask),
         "r2star": _tissue_mean(r2star, mask, share, small_mask),
     }
-    labels = nearest(enlarge(phantom.labels, fine_shape, 0), shape)
+    labels = _labels(enlarge(phantom.labels, fine_shape, 0), mask, small_mask)
     del local, chi
     s0 = ernst_signal(enlarge(phantom.m0, fine_shape, 0), enlarge(phantom.r1, fine_shape, 1), tr_s, flip_deg)
     rng = np.random.default_rng([seed, 3])
@@ -207,6 +208,24 @@ def simulate_scan(
 def _tissue_mean(volume: Volume, mask: Mask, share: Volume, inside: Mask) -> Volume:
     out = average(volume, inside.shape)
     out[inside] = (average(volume * mask, inside.shape) / np.maximum(share, np.float32(1e-3)))[inside]
+    return out
+
+
+def _labels(fine: np.ndarray, mask: Mask, inside: Mask) -> np.ndarray:
+    """Labels at voxel centres, those in the mask from the nearest fine voxel that is in the mask too."""
+    out = nearest(fine, inside.shape)
+    wrong = inside & ~nearest(mask, inside.shape)
+    centre = np.argwhere(wrong)
+    ratio = np.array(mask.shape) / inside.shape
+    todo = np.ones(len(centre), bool)
+    reach = range(-2, 3)
+    steps = sorted(itertools.product(reach, reach, reach), key=lambda s: sum(v * v for v in s))
+    base = ((centre + 0.5) * ratio - 1e-6).astype(int)
+    for step in steps:
+        at = np.clip(base + step, 0, np.array(mask.shape) - 1)
+        hit = todo & mask[tuple(at.T)]
+        out[tuple(centre[hit].T)] = fine[tuple(at[hit].T)]
+        todo &= ~hit
     return out
 
 
