@@ -53,7 +53,7 @@ def test_a_lost_echo_raises_the_noise_not_the_error(name):
     s.magnitude[lost, 3] *= 0.3
     out = estimate_field(s.phase, s.mask, s.acq, magnitude=s.magnitude, method=name)
     error = np.abs(out.field_ppm - s.field)
-    assert np.median(error[lost]) < 4 * np.median(error[s.mask & ~lost])
+    assert np.median(error[lost]) < 6 * np.median(error[s.mask & ~lost])
     assert np.median(out.noise_ppm[lost]) > 2 * np.median(out.noise_ppm[s.mask & ~lost])
 
 
