@@ -106,7 +106,9 @@ def cranial_cavity(volume: Volume, gain: Volume, surface: Mask, voxel: Sequence[
     """What is bright inside the fitted surface, to the voxel: brain, CSF and dura, without bone and air."""
     bright = volume > np.float32(0.4) * gain
     core = morphology.erode(surface, 5.0, voxel)
-    cavity = morphology.open_(bright & surface, 2.0, voxel) | core
+    # The surface is smooth and stops where the signal has fallen already: one voxel more is looked at.
+    near = morphology.dilate(surface, max(voxel), voxel)
+    cavity = morphology.open_(bright & near, 2.0, voxel) | core
     cavity = morphology.largest_component(cavity, core if core.any() else None)
     return morphology.fill_holes(morphology.close(cavity, 3.0, voxel))
 
