@@ -8,7 +8,7 @@ from chimap.numerics.threads import jit
 from chimap.types import Volume
 
 
-@jit("int64(int32[::1], int64)", inline="always")
+@jit("int64(int32[::1], int64)")
 def _root(parent, i):  # pragma: no cover - compiled
     while parent[i] != i:
         parent[i] = parent[parent[i]]

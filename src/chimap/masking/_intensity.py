@@ -48,13 +48,10 @@ def block_mean(volume: Volume, factors: Sequence[int]) -> Volume:
     return np.ascontiguousarray(out, dtype=np.float32)
 
 
-def spread(coarse: np.ndarray, factors: Sequence[int], shape: Sequence[int]) -> np.ndarray:
-    """The coarse grid's values back on the fine grid of `shape`, one block each."""
-    out = coarse
-    for axis, f in enumerate(factors):
-        if f > 1:
-            out = np.repeat(out, f, axis)
-    return np.ascontiguousarray(out[tuple(slice(0, n) for n in shape)])
+def spread(coarse: np.ndarray, factors: Sequence[int], where: Sequence[slice]) -> np.ndarray:
+    """The coarse grid's values, one block each, on the part `where` of the fine grid."""
+    index = [np.arange(s.start, s.stop) // f for s, f in zip(where, factors, strict=True)]
+    return coarse[np.ix_(*index)]
 
 
 def smooth(volume: Volume, sigma_mm: float, voxel_size_mm: Sequence[float] | np.ndarray) -> Volume:

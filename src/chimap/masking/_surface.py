@@ -63,7 +63,7 @@ def icosphere(level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(points), np.array(faces, np.int32), ring
 
 
-@jit("float32(float32[:,:,::1], float64, float64, float64)", inline="always")
+@jit("float32(float32[:,:,::1], float64, float64, float64)")
 def _sample(volume, x, y, z):  # pragma: no cover - compiled
     """Trilinear interpolation; coordinates in voxels, held at the edge of the grid."""
     nx, ny, nz = volume.shape
@@ -130,19 +130,21 @@ def inflate(points, ring, volume, voxel, levels, fraction, stiffness, steps):  #
             curvature = 2 * abs(sn) / (length * length)
             f2 = min(1.0, stiffness * 0.5 * (1 + np.tanh(slope * (curvature - centre))))
             lowest, highest = middle, threshold
-            for depth in range(1, 21):
+            for depth in range(21):
                 v = _sample(
                     volume,
                     (px - depth * nx) / voxel[0],
                     (py - depth * ny) / voxel[1],
                     (pz - depth * nz) / voxel[2],
                 )
-                lowest = min(lowest, v)
-                if depth <= 10:
-                    highest = max(highest, v)
-            v = _sample(volume, px / voxel[0], py / voxel[1], pz / voxel[2])
-            lowest = max(low, min(lowest, v))
-            highest = min(middle, max(highest, v))
+                if v < lowest:
+                    lowest = v
+                if depth <= 10 and v > highest:
+                    highest = v
+            if lowest < low:
+                lowest = low
+            if highest > middle:
+                highest = middle
             local = (highest - low) * fraction + low
             f3 = 2 * (lowest - local) / (highest - low) if highest > low else 0.0
             push = f2 * sn + 0.05 * f3 * length

@@ -102,9 +102,8 @@ def fit_surface(head: Coarse, fraction: float) -> tuple[np.ndarray, np.ndarray, 
     return points, faces, moved
 
 
-def cranial_cavity(volume: Volume, gain: Volume, surface: Mask, voxel: Sequence[float]) -> Mask:
+def cranial_cavity(bright: Mask, surface: Mask, voxel: Sequence[float]) -> Mask:
     """What is bright inside the fitted surface, to the voxel: brain, CSF and dura, without bone and air."""
-    bright = volume > np.float32(0.4) * gain
     core = morphology.erode(surface, 5.0, voxel)
     # The surface is smooth and stops where the signal has fallen already: one voxel more is looked at.
     near = morphology.dilate(surface, max(voxel), voxel)
@@ -207,9 +206,10 @@ def bet(
     grown = tuple(
         slice(max(0, s.start - 2), min(n, s.stop + 2)) for s, n in zip(box.inner, volume.shape, strict=True)
     )
-    gain = _intensity.spread(head.unpadded(head.gain), head.factors, volume.shape)[grown]
-    inside = cranial_cavity(np.ascontiguousarray(volume[grown]), gain, surface[grown], acq.voxel_size_mm)
-    del volume, gain
+    bright = _intensity.spread(np.float32(0.4) * head.unpadded(head.gain), head.factors, grown)
+    bright = volume[grown] > bright
+    del volume
+    inside = cranial_cavity(bright, surface[grown], acq.voxel_size_mm)
     progress(3, 4)
     cut = 0.0
     if acq.echoes > 1 and csf_mm < _WHOLE_MM:

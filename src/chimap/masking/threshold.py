@@ -71,7 +71,7 @@ def threshold(
     noise = np.float32(known["noise"])
     cut = noise + np.float32(level) * np.maximum(gain - noise, 0)
     progress(2, 3)
-    mask = volume > _intensity.spread(cut, factors, volume.shape)
+    mask = volume > _intensity.spread(cut, factors, [slice(0, n) for n in volume.shape])
     if not mask.any():
         mask = volume > known["threshold"]
     if largest:
