@@ -99,7 +99,7 @@ def vsharp(
                 largest = 1 - spectrum
             mean = irfftn(field_spectrum * spectrum, box.shape)
             np.subtract(field, mean, out=local, where=here)
-            if variance is not None:
+            if variance is not None and variance_spectrum is not None:
                 # The mean of N voxels has the variance sum(w^2 v); w^2 is nearly w / N.
                 spectrum *= np.float32((kernel**2).sum())
                 added = irfftn(variance_spectrum * spectrum, box.shape)

@@ -23,7 +23,7 @@ def gradient_power(shape: Sequence[int], voxel_size: Sequence[float]) -> Volume:
         total = total + ((2 - 2 * np.cos(2 * np.pi * f * np.float32(h))) / np.float32(h) ** 2).astype(
             np.float32
         )
-    return total
+    return np.asarray(total)
 
 
 def tv_update(x: Volume, p: np.ndarray, tau: float, inverse_h: np.ndarray, relax: float) -> None:
