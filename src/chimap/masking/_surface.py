@@ -63,7 +63,7 @@ def icosphere(level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(points), np.array(faces, np.int32), ring
 
 
-@jit("float32(float32[:,:,::1], float64, float64, float64)")
+@jit("float32(float32[:,:,::1], float64, float64, float64)", error_model="numpy")
 def _sample(volume, x, y, z):  # pragma: no cover - compiled
     """Trilinear interpolation; coordinates in voxels, held at the edge of the grid."""
     nx, ny, nz = volume.shape
@@ -81,7 +81,8 @@ def _sample(volume, x, y, z):  # pragma: no cover - compiled
 
 @jit(
     "float64(float64[:,::1], int32[:,::1], float32[:,:,::1], float64[::1], float64[::1], float64,"
-    " float64, int64)"
+    " float64, int64)",
+    error_model="numpy",
 )
 def inflate(points, ring, volume, voxel, levels, fraction, stiffness, steps):  # pragma: no cover - compiled
     """Move `points` (mm, in place) for `steps` steps of BET; returns the last mean movement in mm.
@@ -158,7 +159,7 @@ def inflate(points, ring, volume, voxel, levels, fraction, stiffness, steps):  #
     return moved
 
 
-@jit("void(float64[:,::1], int32[:,::1], boolean[:,:,::1])")
+@jit("void(float64[:,::1], int32[:,::1], boolean[:,:,::1])", error_model="numpy")
 def _parity(points, faces, out):  # pragma: no cover - compiled
     """Flip every voxel of a column beyond each crossing of the surface, along the last axis."""
     nx, ny, nz = out.shape

@@ -72,6 +72,7 @@ def threshold(
     cut = noise + np.float32(level) * np.maximum(gain - noise, 0)
     progress(2, 3)
     mask = volume > _intensity.spread(cut, factors, [slice(0, n) for n in volume.shape])
+    del cut
     if not mask.any():
         mask = volume > known["threshold"]
     if largest:
