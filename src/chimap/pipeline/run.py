@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from chimap.io.scan import Scan, ScanData
 from chimap.masking.quality import refine
 from chimap.pipeline import presets, regions, text
 from chimap.pipeline.console import Console
-from chimap.pipeline.measure import Measure, append_log, compile_clock, plain
+from chimap.pipeline.measure import Measure, append_log, compile_clock, plain, release_memory
 from chimap.pipeline.presets import Choice
 from chimap.pipeline.reconstruct import root_sum_of_squares
 from chimap.pipeline.sign import detect_sign
@@ -320,6 +320,7 @@ class _Run:
             self.console.skipped(stage, choice.method.name)
             self.done[stage] = found
             return found
+        release_memory()
         with self.console.stage(stage, choice.method.name) as bar:
             measure = Measure(bar)
             with measure:
@@ -445,9 +446,8 @@ class _Run:
             return
         if self._data is not None:
             # The phase has served; the magnitude of all echoes is needed once more.
-            self._data = ScanData(
-                self._data.phase[..., :0], self._data.magnitude, None, self._data.acq, self._data.affine, []
-            )
+            nothing = np.empty((*self._data.phase.shape[:3], 0), np.float32)
+            self._data = replace(self._data, phase=nothing)
         needs = {"scan": self.done["read"].record["key"], "mask": self._sha("mask", BRAIN)}
 
         def compute(choice: Choice, progress: Callable[..., None]) -> Any:

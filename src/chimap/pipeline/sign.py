@@ -1,7 +1,9 @@
-"""Does the phase grow or shrink with the field? Scanners disagree; the air around the head decides it.
+"""Does the phase grow or shrink with the field? Scanners disagree; two witnesses in the data tell.
 
 Air is paramagnetic against tissue by 9.4 ppm, and the head's outline is in the magnitude. The field that
-the outline predicts has the sign of physics; the measured total field has the sign of the scanner.
+the outline predicts has the sign of physics; the measured total field has the sign of the scanner. Where that
+is not clear (thick bone at the sinuses), veins and iron-rich nuclei decide: nothing in a brain is as diamagnetic
+as they are paramagnetic, apart from rare calcifications.
 """
 
 from __future__ import annotations
@@ -9,16 +11,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from chimap.acquisition import Acquisition
 from chimap.masking import morphology
-from chimap.numerics.dipole import forward_field
+from chimap.numerics.dipole import dipole_kernel, forward_field
+from chimap.numerics.fft import irfftn, rfftn
 from chimap.types import Mask, Volume
 
 AIR_PPM = 9.4
 """Susceptibility of air relative to tissue in ppm (Schenck 1996, doi:10.1118/1.597854)."""
 
 _DECISIVE = 0.2
+_ASYMMETRIC = 0.1
+_LEAST_BRAIN_MM3 = 2e5
 _DARK = 0.25
 _BONE_MM = 5.0
 _FINE_MM = 1.5
@@ -27,18 +33,22 @@ _SPACING_MM = 3.0
 
 @dataclass(frozen=True)
 class Sign:
-    """The sign by which the field has to be multiplied, and how sure that is.
+    """The sign by which the field has to be multiplied, and what it rests on.
 
-    `correlation` is that of the measured with the predicted field, in [-1, 1]; `decided` is false where
-    it is too small to tell, and then `sign` is +1.
+    `correlation` is that of the measured field with the predicted one, in [-1, 1]; `asymmetry` that of the tails
+    of a quick susceptibility map, in [-1, 1] (0 where it was not needed). `decided` is false where both are too small
+    to tell, and then `sign` is +1.
     """
 
     sign: int
     correlation: float
     decided: bool
+    asymmetry: float = 0.0
 
     def __str__(self) -> str:
         r = f"correlation with the field of the head's outline {self.correlation:+.2f}"
+        if self.asymmetry:
+            r += f", veins and nuclei {self.asymmetry:+.2f}"
         if not self.decided:
             return f"phase sign could not be told from the data ({r}); taken as positive"
         if self.sign < 0:
@@ -63,40 +73,73 @@ def detect_sign(field_ppm: Volume, magnitude: Volume, mask: Mask, acq: Acquisiti
     Returns
     -------
     Sign
-        Undecided where the scan shows no air (a crop of the brain, a masked magnitude) or too little of it.
+        Undecided where the scan shows neither air nor enough of a brain (a crop, a phantom).
 
     Notes
     -----
-    Air is what is dark and thicker than bone. Both fields are reduced to about 3 mm, freed from an order-2 polynomial (shim, and the parts of the
-    head outside the image), and correlated with the magnitude as weights.
+    Air is what is dark and thicker than bone. Both fields are reduced to about 3 mm, freed from an order-2
+    polynomial (shim, and the parts of the head outside the image), and correlated with the magnitude as
+    weights. Below a correlation of 0.2 the tails of the susceptibility deep in the brain decide, from a
+    smoothed-off background and a thresholded division in k-space.
     """
     fine = _steps(acq.voxel_size_mm, _FINE_MM)
-    voxel = tuple(v * s for v, s in zip(acq.voxel_size_mm, fine, strict=True))
-    coarse = _steps(voxel, _SPACING_MM)
+    grid = _coarser(acq, fine)
     signal = _block_mean(magnitude, fine)
     weight = _block_mean(mask.astype(np.float32), fine)
-    field = _block_mean(np.where(mask, field_ppm, np.float32(0)), fine)
-    if not (weight > 0.5).any():
+    field = _block_mean(np.where(mask, field_ppm, np.float32(0)), fine) / np.maximum(weight, np.float32(0.1))
+    brain = weight > 0.5
+    if not brain.any():
         return Sign(1, 0.0, False)
-    dark = signal < _DARK * np.median(signal[weight > 0.5])
+    correlation = _outline(field, signal, brain, grid)
+    if abs(correlation) >= _DECISIVE:
+        return Sign(1 if correlation > 0 else -1, correlation, True)
+    asymmetry = _tails(field, brain, grid)
+    decided = abs(asymmetry) >= _ASYMMETRIC
+    return Sign(-1 if decided and asymmetry < 0 else 1, correlation, decided, asymmetry)
+
+
+def _outline(field: np.ndarray, signal: Volume, brain: Mask, acq: Acquisition) -> float:
+    """Correlation of the field with the one that the air in the magnitude predicts; 0 without air."""
+    voxel = acq.voxel_size_mm
+    dark = signal < _DARK * np.median(signal[brain])
     # Bone is as dark as air, but thin: what a ball does not fit into is taken as tissue.
     margin = int(_BONE_MM / min(voxel)) + 2
     air = morphology.open_(np.pad(dark, margin, mode="edge"), _BONE_MM, voxel)[(slice(margin, -margin),) * 3]
     if air.mean() < 0.02:
-        return Sign(1, 0.0, False)
+        return 0.0
+    coarse = _steps(voxel, _SPACING_MM)
     tissue = np.float32(1) - _block_mean(air.astype(np.float32), coarse)
-    signal, weight, field = (_block_mean(v, coarse) for v in (signal, weight, field))
+    weight = _block_mean(brain.astype(np.float32), coarse)
     inside = weight > 0.5
     if inside.sum() < 100:
-        return Sign(1, 0.0, False)
-    grid = acq.with_(voxel_size_mm=tuple(v * s for v, s in zip(voxel, coarse, strict=True)))
-    predicted = forward_field(tissue * np.float32(-AIR_PPM), grid)
-    measured = field / np.maximum(weight, np.float32(1e-6))
-    correlation = _correlation(measured, predicted, inside, signal)
-    decided = bool(np.isfinite(correlation) and abs(correlation) >= _DECISIVE)
-    return Sign(
-        -1 if decided and correlation < 0 else 1, round(float(np.nan_to_num(correlation)), 3), decided
-    )
+        return 0.0
+    measured = _block_mean(np.where(brain, field, 0), coarse) / np.maximum(weight, np.float32(0.1))
+    predicted = forward_field(tissue * np.float32(-AIR_PPM), _coarser(acq, coarse))
+    r = _correlation(measured, predicted, inside, _block_mean(signal, coarse))
+    return round(float(np.nan_to_num(r)), 3)
+
+
+def _tails(field: np.ndarray, brain: Mask, acq: Acquisition) -> float:
+    """Asymmetry of the tails of a quick susceptibility map deep in the brain; 0 if there is too little of it."""
+    voxel = acq.voxel_size_mm
+    inner = morphology.erode(brain, 8.0, voxel)
+    if inner.sum() * float(np.prod(voxel)) < _LEAST_BRAIN_MM3:
+        return 0.0
+    sigma = [6.0 / v for v in voxel]
+    inside = np.where(brain, field, 0).astype(np.float32)
+    near = ndimage.gaussian_filter(brain.astype(np.float32), sigma)
+    smooth = ndimage.gaussian_filter(inside, sigma) / np.maximum(near, np.float32(1e-3))
+    local = np.where(morphology.erode(brain, 3.0, voxel), inside - smooth, np.float32(0))
+    kernel = dipole_kernel(local.shape, voxel, acq.b0_dir)
+    # Thresholded division in k-space: exact enough for the sign.
+    inverse = np.where(np.abs(kernel) > 0.15, 1 / np.where(kernel == 0, 1, kernel), np.sign(kernel) / 0.15)
+    chi = irfftn(rfftn(local) * inverse.astype(np.float32), local.shape)[inner]
+    low, middle, high = np.percentile(chi, [0.2, 50, 99.8])
+    return round(float((high + low - 2 * middle) / (high - low)), 3) if high > low else 0.0
+
+
+def _coarser(acq: Acquisition, steps: list[int]) -> Acquisition:
+    return acq.with_(voxel_size_mm=tuple(v * s for v, s in zip(acq.voxel_size_mm, steps, strict=True)))
 
 
 def _steps(voxel_size_mm: tuple[float, ...], wanted_mm: float) -> list[int]:
