@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chimap.acquisition import Acquisition
 from chimap.masking import _intensity
-from chimap.masking.bet import bet, coarse_head
+from chimap.masking.bet import Coarse, coarse_head, extract
 from chimap.masking.threshold import threshold
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
@@ -52,27 +52,31 @@ def auto(
     InputError
         As the method that is chosen.
     """
-    is_head, facts = looks_like_head(magnitude, acq)
+    volume = _intensity.combined(magnitude)
+    head, facts = looks_like_head(volume, acq)
 
     def said(done: int, total: int, **more: object) -> None:
         progress(done, total, **facts, **more)
 
-    if is_head:
-        return bet.function(magnitude, acq, fraction=fraction, csf_mm=csf_mm, progress=said)
+    if head is not None:
+        return extract(magnitude, acq, volume, head, fraction, csf_mm, said)
     return threshold.function(magnitude, acq, level=level, progress=said)
 
 
-def looks_like_head(magnitude: Volume, acq: Acquisition) -> tuple[bool, dict[str, object]]:
-    """Whether `bet` applies, and why: extent in mm, volume of the bulkiest part, share of it within skull and scalp."""
+def looks_like_head(volume: Volume, acq: Acquisition) -> tuple[Coarse | None, dict[str, object]]:
+    """The coarse head if `bet` applies to the combined echoes, and why.
+
+    The facts: the method chosen, volume of the bulkiest part, share of it within skull and scalp.
+    """
     voxel = acq.voxel_size_mm
-    extent = sorted(n * h for n, h in zip(magnitude.shape, voxel, strict=False))
+    extent = sorted(n * h for n, h in zip(volume.shape, voxel, strict=True))
     facts: dict[str, object] = {"method": "threshold", "layered": 0.0, "volume_ml": 0.0}
     if extent[1] < _SMALLEST_HEAD_MM:
-        return False, facts
-    head = coarse_head(_intensity.combined(magnitude), voxel)
+        return None, facts
+    head = coarse_head(volume, voxel)
     volume_ml = float(head.unpadded(head.brain).sum() * head.voxel.prod() / 1000)
     facts.update(layered=round(head.layered, 3), volume_ml=round(volume_ml, 1))
     if volume_ml < _SMALLEST_BRAIN_ML or head.layered < _LAYERED:
-        return False, facts
+        return None, facts
     facts["method"] = "bet"
-    return True, facts
+    return head, facts

@@ -187,13 +187,24 @@ def bet(
     :math:`f_3 = 2 (I_{min} - t_l) / (I_{max} - t_2)` compares the darkest voxel within 20 mm inwards with a
     threshold from the brightest within 10 mm. Smith 2002, doi:10.1002/hbm.10062.
     """
-    if not 0 < fraction < 1:
-        raise InputError(f"fraction {fraction} is not between 0 and 1", fix="Give for example 0.5")
-    if not csf_mm >= 0:
-        raise InputError(f"csf_mm {csf_mm} is negative", fix="Give 0 mm or more")
-    voxel = np.array(acq.voxel_size_mm)
+    _check(fraction, csf_mm)
     volume = _intensity.combined(magnitude)
     head = coarse_head(volume, acq.voxel_size_mm)
+    return extract(magnitude, acq, volume, head, fraction, csf_mm, progress)
+
+
+def extract(
+    magnitude: Volume,
+    acq: Acquisition,
+    volume: Volume,
+    head: Coarse,
+    fraction: float,
+    csf_mm: float,
+    progress: Progress,
+) -> Mask:
+    """The part of `bet` that follows on the combined echoes `volume` and the coarse `head`."""
+    _check(fraction, csf_mm)
+    voxel = np.array(acq.voxel_size_mm)
     progress(1, 4)
     points, faces, moved = fit_surface(head, fraction)
     # From the padded coarse grid to the fine grid: block centres sit (f - 1) / 2 fine voxels in.
@@ -208,7 +219,6 @@ def bet(
     )
     bright = _intensity.spread(np.float32(0.4) * head.unpadded(head.gain), head.factors, grown)
     bright = volume[grown] > bright
-    del volume
     inside = cranial_cavity(bright, surface[grown], acq.voxel_size_mm)
     progress(3, 4)
     cut = 0.0
@@ -218,3 +228,10 @@ def bet(
     mask[grown] = inside
     progress(4, 4, voxels=int(mask.sum()), movement_mm=moved, csf_level=cut)
     return mask
+
+
+def _check(fraction: float, csf_mm: float) -> None:
+    if not 0 < fraction < 1:
+        raise InputError(f"fraction {fraction} is not between 0 and 1", fix="Give for example 0.5")
+    if not csf_mm >= 0:
+        raise InputError(f"csf_mm {csf_mm} is negative", fix="Give 0 mm or more")
