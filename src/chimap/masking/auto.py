@@ -20,7 +20,7 @@ def auto(
     acq: Acquisition,
     *,
     fraction: float = 0.5,
-    level: float = 0.25,
+    level: float = 0.3,
     csf_mm: float = 20.0,
     progress: Progress = silent,
 ) -> Mask:

@@ -16,7 +16,7 @@ def threshold(
     magnitude: Volume,
     acq: Acquisition,
     *,
-    level: float = 0.25,
+    level: float = 0.3,
     fill: bool = True,
     largest: bool = True,
     progress: Progress = silent,
@@ -54,7 +54,7 @@ def threshold(
     Noise and signal are told apart by Otsu's histogram threshold, doi:10.1109/TSMC.1979.4310076.
     """
     if not 0 < level < 1:
-        raise InputError(f"level {level} is not between 0 and 1", fix="Give for example 0.25")
+        raise InputError(f"level {level} is not between 0 and 1", fix="Give for example 0.3")
     voxel = acq.voxel_size_mm
     volume = _intensity.combined(magnitude)
     progress(1, 3)
