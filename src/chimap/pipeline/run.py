@@ -436,6 +436,7 @@ class _Run:
             "sign": found.sign,
             "decided": found.decided,
             "correlation": found.correlation,
+            "asymmetry": found.asymmetry,
             "what": str(found),
         }
         told["warning"] = not found.decided or found.sign < 0

@@ -23,8 +23,8 @@ AIR_PPM = 9.4
 """Susceptibility of air relative to tissue in ppm (Schenck 1996, doi:10.1118/1.597854)."""
 
 _DECISIVE = 0.2
-_ASYMMETRIC = 0.1
-_LEAST_BRAIN_MM3 = 2e5
+_ASYMMETRIC = 0.15
+_LEAST_BRAIN_MM3 = 1e5
 _DARK = 0.25
 _BONE_MM = 5.0
 _FINE_MM = 1.5
@@ -122,17 +122,18 @@ def _outline(field: np.ndarray, signal: Volume, brain: Mask, acq: Acquisition) -
 def _tails(field: np.ndarray, brain: Mask, acq: Acquisition) -> float:
     """Asymmetry of the tails of a quick susceptibility map deep in the brain; 0 if there is too little of it."""
     voxel = acq.voxel_size_mm
-    inner = morphology.erode(brain, 8.0, voxel)
+    # The field near the sinuses and at the surface is the least certain, and its errors reach far.
+    inner = morphology.erode(brain, 20.0, voxel)
     if inner.sum() * float(np.prod(voxel)) < _LEAST_BRAIN_MM3:
         return 0.0
     sigma = [6.0 / v for v in voxel]
     inside = np.where(brain, field, 0).astype(np.float32)
     near = ndimage.gaussian_filter(brain.astype(np.float32), sigma)
     smooth = ndimage.gaussian_filter(inside, sigma) / np.maximum(near, np.float32(1e-3))
-    local = np.where(morphology.erode(brain, 3.0, voxel), inside - smooth, np.float32(0))
+    local = np.where(morphology.erode(brain, 10.0, voxel), inside - smooth, np.float32(0))
     kernel = dipole_kernel(local.shape, voxel, acq.b0_dir)
     # Thresholded division in k-space: exact enough for the sign.
-    inverse = np.where(np.abs(kernel) > 0.15, 1 / np.where(kernel == 0, 1, kernel), np.sign(kernel) / 0.15)
+    inverse = np.where(np.abs(kernel) > 0.2, 1 / np.where(kernel == 0, 1, kernel), np.sign(kernel) / 0.2)
     chi = irfftn(rfftn(local) * inverse.astype(np.float32), local.shape)[inner]
     low, middle, high = np.percentile(chi, [0.2, 50, 99.8])
     return round(float((high + low - 2 * middle) / (high - low)), 3) if high > low else 0.0
