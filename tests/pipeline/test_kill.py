@@ -32,7 +32,17 @@ def test_killed_in_every_stage(coarse, tmp_path):
     run_scan(scan, tmp_path / "whole", Options(preset="fast"))
     expected = _hashes(tmp_path / "whole")
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "chimap", "run", str(coarse.bids), str(out), "--preset", "fast", "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "chimap",
+        "run",
+        str(coarse.bids),
+        str(out),
+        "--preset",
+        "fast",
+        "--quiet",
+    ]
     killed = 0
     for stage, before in MOMENTS:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -109,7 +109,7 @@ def test_only_what_depends_on_a_parameter_runs(scan, first, tmp_path):
         scan, out, replace(FAST, methods={"inversion": "tv"}, parameters={"inversion": {"tolerance": 0.1}})
     )
     assert watch.ran == ["inversion", "reference"]
-    _, watch = _run(scan, out, replace(FAST, parameters={"mask": {"level": 0.3}}))
+    _, watch = _run(scan, out, replace(FAST, parameters={"mask": {"level": 0.31}}))
     assert "mask" in watch.ran and "read" not in watch.ran
     _, watch = _run(scan, out, replace(FAST, force=True))
     assert watch.kept == []

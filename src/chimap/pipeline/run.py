@@ -370,6 +370,8 @@ class _Run:
             if settings is not None:
                 whole = int(mask.sum())
                 mask = refine(mask, data.phase, data.magnitude, data.acq, **settings)
+                # The quality is the reliability of this paper.
+                extra["references"] = [*choice.method.references, "10.1364/AO.41.007437"]
                 extra["refined_by_phase_quality"] = {**settings, "kept": round(float(mask.sum()) / whole, 4)}
             return {BRAIN.suffix: mask}, extra
 

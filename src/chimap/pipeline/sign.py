@@ -123,7 +123,7 @@ def _tails(field: np.ndarray, brain: Mask, acq: Acquisition) -> float:
     """Asymmetry of the tails of a quick susceptibility map deep in the brain; 0 if there is too little of it."""
     voxel = acq.voxel_size_mm
     # The field near the sinuses and at the surface is the least certain, and its errors reach far.
-    inner = morphology.erode(brain, 20.0, voxel)
+    inner = morphology.erode(brain, 20.0, voxel, border=True)
     if inner.sum() * float(np.prod(voxel)) < _LEAST_BRAIN_MM3:
         return 0.0
     sigma = [6.0 / v for v in voxel]
