@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -117,11 +118,21 @@ class Console:
             )
 
     def _new(self, total: float, title: str) -> tqdm[Any]:
+        wide = _columns() > 0
         return tqdm(
             total=total,
             desc=title,
             file=sys.stderr,
             leave=True,
-            dynamic_ncols=True,
+            # A terminal that does not tell its width would get an empty bar.
+            dynamic_ncols=wide,
+            ncols=None if wide else 80,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}",
         )
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):  # no terminal, or no file behind stderr
+        return 0
