@@ -40,7 +40,7 @@ class Stage:
 STAGES: dict[str, Stage] = {
     s.name: s
     for s in (
-        Stage("mask", "chimap.masking", "magnitude", "bet", 4, takes_mask=False),
+        Stage("mask", "chimap.masking", "magnitude", "auto", 4, takes_mask=False),
         Stage("unwrap", "chimap.phase", "phase", "romeo", 4),
         Stage("offset", "chimap.phase", "phase", "mcpc3ds", 4),
         Stage("field", "chimap.phase", "phase", "weighted", 4),
@@ -262,17 +262,22 @@ def inside(data: Volume, mask: Mask | None, name: str) -> Volume:
     Raises `InputError` on NaN or infinity inside the mask.
     """
     out = np.ascontiguousarray(np.moveaxis(data, 3, 0) if data.ndim == 4 else data)
-    bad = ~np.isfinite(out)
-    if bad.any():
-        count = 0 if mask is None else int((bad & mask).sum())
-        if count:
+    outside = None if mask is None else ~mask
+    own = not np.shares_memory(out, data)
+    # Volume by volume: a 4-D array of bool would be as large as an echo.
+    for n in range(out.shape[0] if out.ndim == 4 else 1):
+        volume = out[n] if out.ndim == 4 else out
+        bad = ~np.isfinite(volume)
+        count = int(np.count_nonzero(bad if mask is None else bad & mask))
+        if count and mask is not None:
             raise InputError(
                 f"{name} has {count} values inside the mask that are NaN or infinite",
                 fix="Leave those voxels out of the mask, or repair the data",
             )
-        out = np.where(bad, np.float32(0), out)
-    if mask is not None:
-        outside = ~mask
-        if any(np.any(v, where=outside) for v in (out if out.ndim == 4 else [out])):
-            out = np.where(mask, out, np.float32(0))
+        clear = bad if outside is None else outside
+        if count or (outside is not None and np.any(volume, where=outside)):
+            if not own:  # the caller's array stays as it is
+                out, own = out.copy(), True
+                volume = out[n] if out.ndim == 4 else out
+            volume[clear] = 0
     return np.moveaxis(out, 0, 3) if data.ndim == 4 else out

@@ -37,11 +37,11 @@ def auto(
     acq : Acquisition
         Voxel size and echo times.
     fraction : float
-        See `bet`.
+        For a head: the threshold of `bet` between local minimum and maximum, 0 to 1; smaller gives a larger brain.
     level : float
-        See `threshold`.
+        For anything else: the level of `threshold` between noise floor (0) and local signal (1).
     csf_mm : float
-        See `bet`.
+        For a head: width in mm of the CSF kept around the brain, as in `bet`; from 20 mm on the whole cranial cavity.
 
     Returns
     -------
@@ -51,6 +51,10 @@ def auto(
     ------
     InputError
         As the method that is chosen.
+
+    Notes
+    -----
+    Brain extraction: Smith 2002, doi:10.1002/hbm.10062.
     """
     volume = _intensity.combined(magnitude)
     head, facts = looks_like_head(volume, acq)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from chimap.numerics.threads import jit
 from chimap.types import Mask, Volume
@@ -16,50 +15,38 @@ def fill_harmonic(
 ) -> Volume:
     """A copy of `field` whose `holes` solve the Laplace equation, with the rest of `mask` as boundary values.
 
-    Gauss-Seidel with over-relaxation on the hole voxels alone, from the nearest known value; neighbours
-    outside `mask` are left out (no flux). Small holes, the usual case, are solved to rounding.
+    Gauss-Seidel with over-relaxation on the hole voxels alone; neighbours outside `mask` are left out (no flux).
+    Small holes, the usual case, are solved to rounding. A hole that touches no known voxel stays 0.
     """
-    out = np.where(mask, field, np.float32(0))
-    holes = holes & mask
     known = mask & ~holes
-    if not holes.any() or not known.any():
-        return out
-    nearest = distance_transform_edt(~known, sampling=voxel_size, return_distances=False, return_indices=True)
-    at = np.ascontiguousarray(np.argwhere(holes), dtype=np.int32)
-    out[holes] = out[tuple(n[holes] for n in nearest)]
-    weights = (1 / np.asarray(voxel_size, np.float32) ** 2).astype(np.float32)
-    _relax(out, mask, at, weights, iterations)
+    out = np.where(known, field, np.float32(0))
+    at = np.ascontiguousarray(np.argwhere(holes & mask), dtype=np.int32)
+    if at.size and known.any():
+        weights = (1 / np.asarray(voxel_size, np.float32) ** 2).astype(np.float32)
+        _relax(out, known, at, weights, iterations)
     return out
 
 
 @jit("void(f4[:,:,::1], b1[:,:,::1], i4[:,::1], f4[::1], i8)")
-def _relax(x, mask, at, w, iterations):
-    nx, ny, nz = x.shape
-    omega = np.float32(1.5)
-    for it in range(iterations):
+def _relax(x, known, at, w, iterations):
+    """Sweeps over the voxels `at`; they become `known`, and so count as neighbours, once they have a value."""
+    shape = x.shape
+    index = np.empty(3, np.int64)
+    for sweep in range(iterations):
         for n in range(at.shape[0]):
             # Backwards every second time: symmetric sweeps carry values both ways.
-            m = n if it % 2 == 0 else at.shape[0] - 1 - n
-            i, j, k = at[m, 0], at[m, 1], at[m, 2]
+            m = n if sweep % 2 == 0 else at.shape[0] - 1 - n
             total = np.float32(0)
             weight = np.float32(0)
-            if i > 0 and mask[i - 1, j, k]:
-                total += w[0] * x[i - 1, j, k]
-                weight += w[0]
-            if i + 1 < nx and mask[i + 1, j, k]:
-                total += w[0] * x[i + 1, j, k]
-                weight += w[0]
-            if j > 0 and mask[i, j - 1, k]:
-                total += w[1] * x[i, j - 1, k]
-                weight += w[1]
-            if j + 1 < ny and mask[i, j + 1, k]:
-                total += w[1] * x[i, j + 1, k]
-                weight += w[1]
-            if k > 0 and mask[i, j, k - 1]:
-                total += w[2] * x[i, j, k - 1]
-                weight += w[2]
-            if k + 1 < nz and mask[i, j, k + 1]:
-                total += w[2] * x[i, j, k + 1]
-                weight += w[2]
+            for axis in range(3):
+                for side in (-1, 1):
+                    index[0], index[1], index[2] = at[m, 0], at[m, 1], at[m, 2]
+                    index[axis] += side
+                    if 0 <= index[axis] < shape[axis] and known[index[0], index[1], index[2]]:
+                        total += w[axis] * x[index[0], index[1], index[2]]
+                        weight += w[axis]
+            i, j, k = at[m, 0], at[m, 1], at[m, 2]
             if weight > 0:
+                omega = np.float32(1.5) if known[i, j, k] else np.float32(1)
                 x[i, j, k] += omega * (total / weight - x[i, j, k])
+                known[i, j, k] = True

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from chimap.numerics.box import Box
 from chimap.types import Mask, Volume
 
 
@@ -58,16 +59,15 @@ def symmetric_spectrum(weights: np.ndarray, shape: Sequence[int]) -> Volume:
     Summed axis by axis as cosines, which costs far less than a transform of the whole grid.
     """
     out = weights.astype(np.float32)
-    for axis, n in enumerate(shape):
-        half = weights.shape[axis] // 2
+    for axis in (2, 1, 0):  # the first axis last: its result is contiguous as it is
+        n, size = shape[axis], weights.shape[axis]
+        half = size // 2
         count = n // 2 + 1 if axis == 2 else n
-        # Even kernel: fold +j and -j together.
-        folded = np.take(out, range(half, weights.shape[axis]), axis)
-        k = np.arange(count)[:, None] * np.arange(half + 1)[None, :]
-        cosines = np.cos(2 * np.pi * k / n)
+        folded = np.take(out, range(half, size), axis)  # even kernel: +j and -j together
+        cosines = np.cos(2 * np.pi / n * np.outer(np.arange(count), np.arange(half + 1)))
         cosines[:, 1:] *= 2
         out = np.moveaxis(np.tensordot(cosines.astype(np.float32), folded, axes=(1, axis)), 0, axis)
-    return np.ascontiguousarray(out)
+    return out
 
 
 def depth_mm(mask: Mask, voxel_size: Sequence[float]) -> Volume:
@@ -75,5 +75,8 @@ def depth_mm(mask: Mask, voxel_size: Sequence[float]) -> Volume:
 
     Outside the grid counts as outside the mask.
     """
-    depth = distance_transform_edt(np.pad(mask, 1), sampling=voxel_size)
-    return depth[1:-1, 1:-1, 1:-1].astype(np.float32)
+    box = Box.around(mask, fast=False)
+    padded = np.pad(mask[box.inner], 1)
+    depth = np.zeros(mask.shape, np.float32)
+    depth[box.inner] = distance_transform_edt(padded, sampling=voxel_size)[1:-1, 1:-1, 1:-1]
+    return depth

@@ -70,7 +70,8 @@ def nonlinear(
 
     References
     ----------
-    Liu et al., Magn Reson Med 2013, doi 10.1002/mrm.24272.
+    Liu et al., Magn Reson Med 2013, doi 10.1002/mrm.24272. Wraps in space are then resolved by ROMEO, Dymerska et al.
+    2021, doi 10.1002/mrm.28563.
     """
     not_negative(structure_noise=structure_noise)
     report = progress or silent
