@@ -8,8 +8,9 @@ import sys
 import time
 
 from chimap.io.inputs import find_scans
-from chimap.pipeline import run as r
-from chimap.pipeline.run import Options, run_scan
+from chimap.pipeline import plan as r
+from chimap.pipeline.plan import Options
+from chimap.pipeline.run import run_scan
 from chimap.pipeline.store import file_sha256
 
 # The stage to kill in, and the output of the stage before whose sidecar shows that it has begun.

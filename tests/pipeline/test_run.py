@@ -11,9 +11,10 @@ import pytest
 
 from chimap.errors import InputError
 from chimap.io.inputs import find_scans
-from chimap.pipeline import run as r
+from chimap.pipeline import plan as r
 from chimap.pipeline.console import Console
-from chimap.pipeline.run import Options, run_scan
+from chimap.pipeline.plan import Options
+from chimap.pipeline.run import run_scan
 from chimap.pipeline.store import file_sha256
 
 FAST = Options(preset="fast")

@@ -8,8 +8,8 @@ import numpy as np
 
 from chimap import __version__
 from chimap.cli._scans import facts
-from chimap.pipeline import run as r
-from chimap.pipeline.run import Result
+from chimap.pipeline import plan as r
+from chimap.pipeline.plan import Result
 from chimap.report import MapItem, ReportData, StageItem
 
 

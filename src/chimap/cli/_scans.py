@@ -14,7 +14,8 @@ from chimap.errors import ChimapError, OutputError
 from chimap.io.nifti import write_json, write_text
 from chimap.io.scan import Scan
 from chimap.pipeline.console import Console
-from chimap.pipeline.run import STAGES, Options, Result, run_scan
+from chimap.pipeline.plan import STAGES, Options, Result
+from chimap.pipeline.run import run_scan
 from chimap.pipeline.store import code_sha256, file_sha256, key_of
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chimap.pipeline.console import Console
-    from chimap.pipeline.run import Result
+    from chimap.pipeline.plan import Result
 
 SUMMARY = "simulate a head, reconstruct it, compare with the truth, write a report"
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from chimap.pipeline import presets
     from chimap.pipeline.console import Console
     from chimap.pipeline.measure import compile_clock
-    from chimap.pipeline.run import Options
+    from chimap.pipeline.plan import Options
 
     start = time.perf_counter()
     compile_clock.start()

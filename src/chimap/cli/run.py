@@ -115,7 +115,7 @@ def options_of(args: argparse.Namespace) -> Any:
     from chimap.cli._flags import convert
     from chimap.pipeline import presets
     from chimap.pipeline.measure import compile_clock
-    from chimap.pipeline.run import Options
+    from chimap.pipeline.plan import Options
 
     compile_clock.start()
     preset = args.preset or presets.DEFAULT

@@ -1,0 +1,152 @@
+"""What a reconstruction is asked for and what it leaves: options, outputs, the result's record."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from chimap import __version__
+from chimap.acquisition import Acquisition
+from chimap.io.nifti import write_json
+from chimap.io.scan import Scan
+from chimap.pipeline import presets
+from chimap.pipeline.presets import Choice
+from chimap.pipeline.store import Done, Output, Store, key_of
+
+COMBINED = Output("_desc-combined_T2starw", "arbitrary", "Magnitude, root sum of squares over the echoes")
+BRAIN = Output("_desc-brain_mask", "", "Mask of the brain", mask=True)
+TOTAL = Output("_desc-total_fieldmap", "ppm", "Total field relative to B0")
+NOISE = Output("_desc-noise_fieldmap", "ppm", "Standard deviation of the total field")
+R2STAR = Output("_R2starmap", "1/s", "Effective transverse relaxation rate R2*")
+T2STAR = Output("_T2starmap", "s", "Effective transverse relaxation time T2*")
+LOCAL = Output("_desc-local_fieldmap", "ppm", "Local field: that of sources inside the mask")
+LOCAL_NOISE = Output("_desc-localnoise_fieldmap", "ppm", "Standard deviation of the local field")
+VALID = Output("_desc-valid_mask", "", "Where local field and susceptibility are valid", mask=True)
+RAW_CHI = Output("_desc-unreferenced_Chimap", "ppm", "Susceptibility before referencing")
+CHI = Output("_Chimap", "ppm", "Susceptibility relative to the reference region")
+
+STAGES = ("read", "mask", "field", "r2star", "background", "inversion", "reference", "report")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose.
+
+    Parameters
+    ----------
+    preset : str
+        Name of the preset.
+    methods : mapping
+        Stage to method, overrules the preset.
+    parameters : mapping
+        Stage to parameters, overrules the preset.
+    reference : str or path
+        ``whole`` (the valid mask), ``csf`` (found from R2*), or a mask file.
+    labels : path, optional
+        Label image for the region table, with its names beside (BIDS).
+    truth : path, optional
+        True susceptibility of a simulation, for the region table.
+    phase_sign : {"auto", "+", "-"}
+        Whether phase grows with the field; detected by default.
+    refine : bool
+        Take voxels at the rim whose phase is unreliable out of a mask that chimap made.
+    force : bool
+        Run every stage again.
+    """
+
+    preset: str = presets.DEFAULT
+    methods: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reference: str | Path = "whole"
+    labels: Path | None = None
+    truth: Path | None = None
+    phase_sign: Literal["auto", "+", "-"] = "auto"
+    refine: bool = True
+    force: bool = False
+
+    def choice(self, stage: str) -> Choice:
+        """The method of a stage with its parameters."""
+        return presets.choose(
+            stage,
+            preset=self.preset,
+            method=self.methods.get(stage),
+            parameters=dict(self.parameters.get(stage, {})),
+        )
+
+
+@dataclass
+class Result:
+    """What a scan's reconstruction left: everything the report and the tables need.
+
+    `done` maps the stages that ran (or were done before) to their records and artifacts.
+    """
+
+    scan: Scan
+    store: Store
+    acq: Acquisition
+    affine: np.ndarray
+    findings: list[dict[str, Any]]
+    done: dict[str, Done]
+    choices: dict[str, Choice]
+    inputs: list[dict[str, str]]
+    reference: dict[str, Any]
+    warnings: list[str]
+    regions: list[dict[str, Any]]
+    methods_text: str
+    citations: list[dict[str, str]]
+    created: str
+    software: dict[str, str]
+
+    @property
+    def chi(self) -> Path:
+        """The susceptibility map."""
+        return self.done["reference"][CHI.suffix].path
+
+    @property
+    def key(self) -> str:
+        """Hash over all stages: what the report depends on."""
+        return key_of(stages={s: d.record["key"] for s, d in self.done.items()}, regions=self.regions)
+
+
+def scan_folder(out_dir: Path, scan: Scan) -> Path:
+    """``OUT/sub-X[/ses-Y]/anat``; files without a subject go to ``sub-<name>``."""
+    folder = out_dir / f"sub-{scan.entities['sub']}" if "sub" in scan.entities else out_dir / "sub-01"
+    if "ses" in scan.entities:
+        folder /= f"ses-{scan.entities['ses']}"
+    return folder / "anat"
+
+
+def software() -> dict[str, str]:
+    """Versions of what computed the result."""
+    import numba
+    import scipy
+
+    return {
+        "chimap": __version__,
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        "SciPy": scipy.__version__,
+        "Numba": numba.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def write_description(out_dir: Path) -> None:
+    """``dataset_description.json`` of the derivatives (left alone if it is there)."""
+    path = out_dir / "dataset_description.json"
+    if path.exists():
+        return
+    write_json(
+        path,
+        {
+            "Name": "chimap: quantitative susceptibility maps",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "chimap", "Version": __version__}],
+        },
+    )
