@@ -8,6 +8,7 @@ import numpy as np
 
 from chimap import __version__
 from chimap.cli._scans import facts
+from chimap.io.nifti import load_volume
 from chimap.pipeline import plan as r
 from chimap.pipeline.plan import Result
 from chimap.report import MapItem, ReportData, StageItem
@@ -30,8 +31,7 @@ def report_data(result: Result, command: str = "") -> ReportData:
         software=result.software,
         acquisition=acquisition(result),
         inputs=result.inputs,
-        # The report knows "info" for what the input checks call "note".
-        findings=[{**f, "level": "info" if f["level"] == "note" else f["level"]} for f in result.findings],
+        findings=result.findings,
         warnings=result.warnings,
         maps=list(maps(result)),
         masks={k: v for k, v in masks.items() if v is not None},
@@ -71,6 +71,14 @@ def maps(result: Result) -> list[MapItem]:
             r.COMBINED,
             {"caption": "Root sum of squares over the echoes."},
         ),
+        (
+            "mask",
+            "Brain mask",
+            "",
+            "mask",
+            r.COMBINED,
+            {"outline_mask": brain, "show_in_viewer": False, "caption": "Outline over the magnitude."},
+        ),
         ("total", "Total field", "ppm", "field", r.TOTAL, {"outline_mask": brain}),
         (
             "noise",
@@ -89,11 +97,33 @@ def maps(result: Result) -> list[MapItem]:
             r.LOCAL,
             {"window": (-0.05, 0.05), "outline_mask": valid},
         ),
+        (
+            "chi-unreferenced",
+            "Susceptibility before referencing",
+            "ppm",
+            "inversion",
+            r.RAW_CHI,
+            {"window": (-0.1, 0.2), "outline_mask": valid, "show_in_viewer": False},
+        ),
         ("chi", "Susceptibility", "ppm", "reference", r.CHI, {"window": (-0.1, 0.2), "outline_mask": valid}),
     ]
     out = []
+    phase = _first_phase(result)
+    if phase is not None:
+        caption = "First echo, as stored in the file."
+        out.append(
+            MapItem(
+                key="phase",
+                title="Phase",
+                unit="",
+                volume=phase,
+                stage="input",
+                caption=caption,
+                show_in_viewer=False,
+            )
+        )
     for key, title, unit, stage, output, more in plan:
-        volume = _array(result, "read" if stage == "input" else stage, output)
+        volume = _array(result, "read" if stage in ("input", "mask") else stage, output)
         if volume is not None:
             out.append(MapItem(key=key, title=title, unit=unit, volume=volume, stage=stage, **more))
     return out
@@ -128,6 +158,14 @@ def reference(result: Result) -> dict[str, Any]:
     if result.reference.get("voxels") is not None:
         out["voxels"] = int(result.reference["voxels"])
     return out
+
+
+def _first_phase(result: Result) -> np.ndarray | None:
+    """The first echo's phase with its own numbers; None where the scan came as real and imaginary parts."""
+    if not result.scan.phase:
+        return None
+    volume, _ = load_volume(result.scan.phase[0])
+    return volume[..., 0] if volume.ndim == 4 else volume
 
 
 def _array(result: Result, stage: str, output: r.Output) -> np.ndarray | None:

@@ -167,7 +167,10 @@ def code_sha256(*packages: str) -> str:
         module = importlib.import_module(package)
         name = module.__spec__.name if module.__spec__ else package
         if hasattr(module, "__path__"):
-            files = [f for f in resources.files(name).iterdir() if f.name.endswith(".py")]
+            root = resources.files(name)
+            files = [f for f in root.iterdir() if f.name.endswith(".py")]
+            if (templates := root / "templates").is_dir():
+                files += [f for f in templates.iterdir() if f.is_file()]
         else:
             parent, _, leaf = name.rpartition(".")
             files = [resources.files(parent) / f"{leaf}.py"]

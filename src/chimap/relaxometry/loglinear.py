@@ -7,7 +7,7 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.numerics.threads import jit, slabs
 from chimap.registry import method
-from chimap.relaxometry._common import check, relaxation
+from chimap.relaxometry._common import check, line, relaxation
 from chimap.results import Relaxation
 from chimap.types import Mask, Progress, Volume
 
@@ -70,31 +70,12 @@ def loglinear(
     " f4[:,:,::1])"
 )
 def _rate(start, stop, magnitude, mask, te, highest, rate):
+    signal = np.empty(te.size)
     for x in range(start, stop):
         for y in range(mask.shape[1]):
             for z in range(mask.shape[2]):
                 if not mask[x, y, z] or magnitude[0, x, y, z] <= 0:
                     continue
-                r = 0.0
-                for step in range(3):
-                    w0 = 0.0
-                    wt = 0.0
-                    wtt = 0.0
-                    wl = 0.0
-                    wtl = 0.0
-                    for e in range(te.size):
-                        m = magnitude[e, x, y, z]
-                        if m <= 0:
-                            continue
-                        w = m * m if step == 0 else np.exp(-2 * r * (te[e] - te[0]))
-                        l = np.log(m)
-                        w0 += w
-                        wt += w * te[e]
-                        wtt += w * te[e] * te[e]
-                        wl += w * l
-                        wtl += w * te[e] * l
-                    bottom = w0 * wtt - wt * wt
-                    if bottom <= 0:
-                        break
-                    r = min(highest, max(0.0, (wt * wl - w0 * wtl) / bottom))
-                rate[x, y, z] = r
+                for e in range(te.size):
+                    signal[e] = magnitude[e, x, y, z]
+                rate[x, y, z] = line(signal, te, highest)
