@@ -80,7 +80,14 @@ def invert(
 
 
 def map_r2star(
-    magnitude: Any, mask: Any, acq: Acquisition, *, method: str | None = None, **params: Any
+    magnitude: Any,
+    mask: Any,
+    acq: Acquisition,
+    *,
+    field: Any = None,
+    method: str | None = None,
+    **params: Any,
 ) -> Relaxation:
-    """R2* in 1/s and T2* in s from the magnitude of several echoes."""
-    return registry.get("r2star", method)(magnitude, mask, acq, **params)
+    """R2* in 1/s and T2* in s from the magnitude of several echoes; `field`: total field in ppm, for methods that use it."""
+    m = registry.get("r2star", method)
+    return m(magnitude, mask, acq, **_available(m, field=field), **params)

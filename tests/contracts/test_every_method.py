@@ -111,6 +111,7 @@ def make_example(grid: str, touch: bool = False, parts: int = 1) -> Example:
             "phase": np.angle(signal).astype(np.float32),
             "magnitude": np.abs(signal).astype(np.float32),
             "total": total,
+            "field": total,
             "local": local,
             "noise": noise,
             "chi": chi,
