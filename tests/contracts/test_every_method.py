@@ -112,7 +112,6 @@ def make_example(grid: str, touch: bool = False, parts: int = 1) -> Example:
             "magnitude": np.abs(signal).astype(np.float32),
             "total": total,
             "field": total,
-            "field": total,
             "local": local,
             "noise": noise,
             "chi": chi,
