@@ -45,8 +45,10 @@ def gradient_corrected(
     field : (x, y, z) float32, optional
         Total field in ppm, unwrapped, background included. It must be given.
     axes : str
-        Voxel axes along which a voxel dephases. In 2-D scans the slice has the profile assumed here, and
-        the two encoded directions lose little: give the slice axis alone, for example z.
+        Voxel axes along which a voxel dephases. A slice-selective axis has the profile assumed here; an axis that is
+        Fourier encoded without a filter keeps its signal up to half a turn across the voxel and loses it
+        abruptly beyond, so that correcting along it takes off too much. For 2-D scans give the slice axis alone,
+        for example z.
     smooth_mm : float
         Standard deviation in mm of the smoothing of the gradient, which makes it macroscopic.
     sigma : float or None
