@@ -38,6 +38,7 @@ def main() -> None:
     chi = {k: np.where(local.mask, v - v[local.mask].mean(), 0) for k, v in chi.items()}
 
     z = plane(scan)
+    window = [slice(max(0, c.min() - 10), c.max() + 11) for c in np.nonzero(scan.mask)[:2]]
     first = scan.magnitude[..., 0]
     top = float(np.percentile(first, 99.5))
     draw(
@@ -48,6 +49,7 @@ def main() -> None:
             (scan.phase[..., -1], (-np.pi, np.pi), "phase, echo 5, ±π rad", None),
         ],
         z,
+        window,
     )
     draw(
         "fields.png",
@@ -57,6 +59,7 @@ def main() -> None:
             (local.field_ppm, (-0.05, 0.05), "local field, ±0.05 ppm", None),
         ],
         z,
+        window,
     )
     draw(
         "chi.png",
@@ -66,11 +69,13 @@ def main() -> None:
             (chi["tkd"], (-0.1, 0.15), "TKD", None),
         ],
         z,
+        window,
     )
     draw(
         "r2star.png",
         [(scan.r2star * scan.mask, (0, 50), "true R2*, 0 to 50/s", None), (r2star, (0, 50), "ARLO", None)],
         z,
+        window,
     )
 
 
@@ -80,15 +85,15 @@ def plane(scan: object) -> int:
     return int((scan.labels == number).sum((0, 1)).argmax())  # type: ignore[attr-defined]
 
 
-def draw(name: str, maps: list[tuple], z: int) -> None:
+def draw(name: str, maps: list[tuple], z: int, window: list[slice]) -> None:
     """Axial slices side by side, front up."""
     fig, axes = plt.subplots(1, len(maps), figsize=(2.9 * len(maps), 3.9), facecolor="black")
     for ax, (volume, (low, high), title, outline) in zip(axes, maps, strict=True):
         ax.imshow(
-            volume[:, :, z].T, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="nearest"
+            volume[*window, z].T, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="nearest"
         )
         if outline is not None:
-            ax.contour(outline[:, :, z].T, [0.5], colors="tab:orange", linewidths=1)
+            ax.contour(outline[*window, z].T, [0.5], colors="tab:orange", linewidths=1)
         ax.set_title(title, color="white", fontsize=9)
         ax.axis("off")
     fig.subplots_adjust(0.01, 0.01, 0.99, 0.92, 0.02)
