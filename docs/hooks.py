@@ -48,7 +48,8 @@ def _methods(stage: str | None) -> str:
 
 def _stage(stage: str, level: int) -> str:
     parts = []
-    for m in registry.methods(stage).values():
+    # The default first.
+    for m in sorted(registry.methods(stage).values(), key=lambda m: m.name != m.stage.default):
         about = describe(m)
         parts.append(f"{'#' * level} `{m.name}`{' (default)' if about['default'] else ''}")
         parts.append(_escaped(m.summary))
@@ -82,7 +83,7 @@ def _escaped(text: str) -> str:
 
 def _help(command: str | None) -> str:
     # The width of the terminal must not show in the pages.
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "82"
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         main([command, "--help"] if command else ["--help"])
