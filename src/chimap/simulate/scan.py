@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from chimap.errors import InputError
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import frequencies, irfftn, next_fast_shape, rfftn
 from chimap.numerics.threads import slabs
+from chimap.simulate.effects import Effect, describe, join, split
 from chimap.simulate.phantom import Phantom
 from chimap.simulate.resample import average, crop_kspace, enlarge, image_shape, nearest
 from chimap.simulate.tissue import AIR_PPM
@@ -81,6 +83,7 @@ def simulate_scan(
     receive_magnitude: bool = True,
     tr_s: float | None = None,
     flip_deg: float = 15.0,
+    effects: Sequence[Effect] = (),
     progress: Progress | None = None,
 ) -> SimulatedScan:
     r"""Simulate a spoiled multi-echo gradient-echo scan of a phantom.
@@ -110,6 +113,8 @@ def simulate_scan(
         Repetition time in s. Default: the last echo time and 7 ms.
     flip_deg : float
         Flip angle.
+    effects : sequence of callables
+        What else happens to the noisy complex echoes, in this order: functions of `chimap.simulate.effects`.
     progress : callable, optional
         Told of each step.
 
@@ -182,10 +187,16 @@ def simulate_scan(
         np.abs(image, out=magnitude[e])
         tell(5 + e, steps)
     magnitude *= np.float32(1000.0)
+    # Stored echo by echo, shown with the echo last: each echo stays contiguous.
+    phase, magnitude = np.moveaxis(phase, 0, -1), np.moveaxis(magnitude, 0, -1)
+    if effects:
+        echoes = join(magnitude, phase)
+        for effect in effects:
+            echoes = effect(echoes, acq)
+        magnitude, phase = split(echoes)
     return SimulatedScan(
-        # Stored echo by echo, shown with the echo last: each echo stays contiguous.
-        phase=np.moveaxis(phase, 0, -1),
-        magnitude=np.moveaxis(magnitude, 0, -1),
+        phase=phase,
+        magnitude=magnitude,
         mask=small_mask,
         labels=labels,
         table=phantom.table,
@@ -199,6 +210,7 @@ def simulate_scan(
             "receive_magnitude": receive_magnitude,
             "tr_s": tr_s,
             "flip_deg": flip_deg,
+            "effects": [describe(effect) for effect in effects],
             "fine_voxel_size_mm": list(phantom.voxel_size_mm),
         },
         **out,
