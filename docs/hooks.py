@@ -59,7 +59,7 @@ def _stage(stage: str, level: int) -> str:
         if about["parameters"]:
             rows = ["| parameter | type | default | what it does |", "|---|---|---|---|"]
             rows += [
-                f"| `{p['name']}` | {p['type']} | `{p['default']}` | {_escaped(p['help'])} |"
+                f"| `{p['name']}` | {_escaped(p['type'])} | `{p['default']}` | {_escaped(p['help'])} |"
                 for p in about["parameters"]
             ]
             parts.append("\n".join(rows))
