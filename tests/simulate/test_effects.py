@@ -165,7 +165,8 @@ def test_coils_surround_the_head_and_are_smooth():
         step = turn(
             inner.take(range(1, inner.shape[axis]), axis), inner.take(range(inner.shape[axis] - 1), axis)
         )
-        assert np.abs(step).max() < 0.9
+        # A loop has lines without signal, where its phase turns fast.
+        assert np.percentile(np.abs(step), 99) < 0.4
     again = coil_sensitivities((30, 36, 24), (6, 6, 6), channels=8)
     np.testing.assert_array_equal(s, again)
     with pytest.raises(InputError, match="0 receive channels"):
