@@ -8,6 +8,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from chimap.numerics.box import Box
+from chimap.numerics.threads import jit, slabs
 from chimap.types import Mask, Volume
 
 
@@ -56,18 +57,31 @@ def reach_mm(weights: np.ndarray, voxel_size: Sequence[float]) -> float:
 def symmetric_spectrum(weights: np.ndarray, shape: Sequence[int]) -> Volume:
     """Half-spectrum, real float32, of a small kernel that is even in each axis, on a periodic grid.
 
-    Summed axis by axis as cosines, which costs far less than a transform of the whole grid.
+    Summed axis by axis as cosines, which costs far less than a transform of the whole grid. Not by BLAS, whose
+    rounding depends on its threads.
     """
     out = weights.astype(np.float32)
     for axis in (2, 1, 0):  # the first axis last: its result is contiguous as it is
         n, size = shape[axis], weights.shape[axis]
         half = size // 2
         count = n // 2 + 1 if axis == 2 else n
-        folded = np.take(out, range(half, size), axis)  # even kernel: +j and -j together
+        folded = np.moveaxis(np.take(out, range(half, size), axis), axis, 0)  # even: +j and -j together
         cosines = np.cos(2 * np.pi / n * np.outer(np.arange(count), np.arange(half + 1)))
         cosines[:, 1:] *= 2
-        out = np.moveaxis(np.tensordot(cosines.astype(np.float32), folded, axes=(1, axis)), 0, axis)
+        summed = np.zeros((count, *folded.shape[1:]), np.float32)
+        flat = np.ascontiguousarray(folded).reshape(half + 1, -1)
+        slabs(_sum_rows, count, cosines.astype(np.float32), flat, summed.reshape(count, -1))
+        out = np.moveaxis(summed, 0, axis)
     return out
+
+
+@jit("void(i8, i8, f4[:,::1], f4[:,::1], f4[:,::1])")
+def _sum_rows(start, stop, factors, rows, out):
+    for i in range(start, stop):
+        for h in range(rows.shape[0]):
+            f = factors[i, h]
+            for m in range(rows.shape[1]):
+                out[i, m] += f * rows[h, m]
 
 
 def depth_mm(mask: Mask, voxel_size: Sequence[float]) -> Volume:
