@@ -137,3 +137,31 @@ def test_outliers_and_difficult_masks(mono, bipolar):
 def test_errors_say_what_to_do(mono, options, words):
     with pytest.raises(InputError, match=words):
         odd_even_phase(mono.phase, mono.mask, mono.acq, **options)
+
+
+@pytest.mark.parametrize("name", ["weighted", "nonlinear"])
+def test_field_corrects_by_itself_and_says_so(mono, bipolar, name):
+    magnitude, phase = bipolar
+    facts = {}
+    run = partial(estimate_field, mask=mono.mask, acq=mono.acq, method=name)
+    tell = {"progress": lambda done, total, **new: facts.update(new)}
+    plain = run(mono.phase, magnitude=mono.magnitude, **tell)
+    assert facts["bipolar_corrected"] is False and facts["bipolar_rad"] < 0.01
+    auto = run(phase, magnitude=magnitude, **tell)
+    assert facts["bipolar_corrected"] is True and facts["bipolar_rad"] > 0.3
+    off = run(phase, magnitude=magnitude, bipolar="no")
+    error = [np.linalg.norm((f.field_ppm - mono.field)[mono.mask]) for f in (plain, auto, off)]
+    assert error[1] < 1.05 * error[0]
+    assert error[2] > 5 * error[0]
+    forced = run(phase, magnitude=magnitude, bipolar="yes")
+    np.testing.assert_array_equal(forced.field_ppm, auto.field_ppm)
+    np.testing.assert_array_equal(
+        run(mono.phase, magnitude=mono.magnitude, bipolar="no").field_ppm, plain.field_ppm
+    )
+    with pytest.raises(InputError, match="bipolar is 'maybe'"):
+        run(phase, bipolar="maybe")
+
+
+def test_command_line_knows_the_choices():
+    names = {p.name: p for p in registry.get("field").parameters}
+    assert names["bipolar"].default == "auto" and "odd and even" in names["bipolar"].help

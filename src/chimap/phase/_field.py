@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.phase._graph import TWO_PI, Graph
 from chimap.phase._noise import structure
+from chimap.phase.bipolar import correct_bipolar, detect_bipolar
 from chimap.phase.romeo import packed_magnitude
 from chimap.registry import get
 from chimap.results import Field
@@ -20,9 +22,16 @@ PRIOR_WEIGHT = 2.0
 """Degrees of freedom with which the noise of the whole image enters the misfit of one voxel."""
 
 
+BipolarCorrection = Literal["auto", "yes", "no"]
+"""Whether the odd/even echo phase of bipolar readouts is taken off; auto: where it is found."""
+
+
 @dataclass
 class Echoes:
-    """Unwrapped phase without offset and magnitude, packed (echo, voxel), and what they came with."""
+    """Unwrapped phase without offset and magnitude, packed (echo, voxel), and what they came with.
+
+    `facts` are for the progress callback.
+    """
 
     graph: Graph
     phase: np.ndarray
@@ -30,6 +39,7 @@ class Echoes:
     rad_per_ppm: np.ndarray
     offset_rad: Volume | None
     unwrapped_rad: Volume | None
+    facts: dict[str, float | bool] = field(default_factory=dict)
 
 
 def not_negative(**values: float) -> None:
@@ -46,11 +56,13 @@ def unwrapped_echoes(
     magnitude: Volume | None,
     unwrapping: str,
     offset: str,
+    bipolar: BipolarCorrection,
     keep: bool,
     report: Progress,
 ) -> Echoes:
-    """Offset removed and phase unwrapped by the named methods; `keep` the unwrapped volumes too."""
+    """Odd/even echo phase and offset removed, phase unwrapped by the named methods; `keep` the unwrapped volumes too."""
     unwrap = get("unwrap", unwrapping)
+    phase, facts = monopolar(phase, mask, acq, magnitude, bipolar)
     offset_rad = None
     if acq.echoes > 1:
         offset_rad = get("offset", offset)(phase, mask, acq, magnitude=magnitude)
@@ -66,7 +78,22 @@ def unwrapped_echoes(
         free -= graph.pack(offset_rad)
     signal = packed_magnitude(graph, magnitude, acq.echoes)
     rad_per_ppm = np.array([acq.rad_per_ppm(t) for t in acq.te_s])
-    return Echoes(graph, free, signal, rad_per_ppm, offset_rad, unwrapped)
+    return Echoes(graph, free, signal, rad_per_ppm, offset_rad, unwrapped, facts)
+
+
+def monopolar(
+    phase: Volume, mask: Mask, acq: Acquisition, magnitude: Volume | None, bipolar: BipolarCorrection
+) -> tuple[Volume, dict[str, float | bool]]:
+    """The phase as monopolar readouts would give it, and what was found and done."""
+    if bipolar not in get_args(BipolarCorrection):
+        raise InputError(f"bipolar is {bipolar!r}", fix="Give auto, yes or no")
+    if bipolar == "no" or (bipolar == "auto" and acq.echoes < 3):
+        return phase, {}
+    seen = detect_bipolar(phase, magnitude, mask, acq)
+    correct = seen.found or bipolar == "yes"
+    if correct:
+        phase = correct_bipolar(phase, mask, acq, magnitude=magnitude)
+    return phase, {"bipolar_corrected": correct, "bipolar_rad": seen.amplitude_rad}
 
 
 def with_noise(

@@ -8,7 +8,7 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.numerics.threads import jit, slabs
-from chimap.phase._field import not_negative, unwrapped_echoes, with_noise
+from chimap.phase._field import BipolarCorrection, not_negative, unwrapped_echoes, with_noise
 from chimap.phase._noise import thermal_sigma
 from chimap.registry import method
 from chimap.results import Field
@@ -24,6 +24,7 @@ def nonlinear(
     magnitude: Volume | None = None,
     unwrapping: str = "romeo",
     offset: str = "mcpc3ds",
+    bipolar: BipolarCorrection = "auto",
     fit_offset: bool = False,
     structure_noise: float = 0.16,
     keep_unwrapped: bool = False,
@@ -51,13 +52,15 @@ def nonlinear(
         Method of the stage unwrap, for the start.
     offset : str
         Method of the stage offset.
+    bipolar : {"auto", "yes", "no"}
+        Take off the phase by which odd and even echoes of bipolar readouts differ; auto: where it is found.
     fit_offset : bool
         Fit what the smooth offset leaves in each voxel, from three echoes on: free of bias where the offset is not
         smooth, at the price of more noise.
     structure_noise : float
         Standard deviation of the field for each ppm of second difference; 0 leaves this part out.
     keep_unwrapped : bool
-        Also return the unwrapped phase.
+        Also return the unwrapped phase (of bipolar readouts: the corrected one).
     progress : callable, optional
         Called after offset, unwrapping and fit.
 
@@ -70,19 +73,19 @@ def nonlinear(
 
     References
     ----------
-    Liu et al., Magn Reson Med 2013, doi 10.1002/mrm.24272. Wraps in space are then resolved by ROMEO, Dymerska et al.
-    2021, doi 10.1002/mrm.28563.
+    Liu et al., Magn Reson Med 2013, doi 10.1002/mrm.24272. Wraps in space are resolved by ROMEO, Dymerska et al. 2021,
+    doi 10.1002/mrm.28563, after removal of the phase offset, Eckstein et al. 2018, doi 10.1002/mrm.26963.
     """
     not_negative(structure_noise=structure_noise)
     report = progress or silent
-    data = unwrapped_echoes(phase, mask, acq, magnitude, unwrapping, offset, keep_unwrapped, report)
+    data = unwrapped_echoes(phase, mask, acq, magnitude, unwrapping, offset, bipolar, keep_unwrapped, report)
     both = fit_offset and acq.echoes > 2
     freedom = acq.echoes - 2 if both else acq.echoes - 1
     result = np.empty((4, data.graph.size), np.float32)
     slabs(_fit, data.graph.size, data.phase, data.magnitude, data.rad_per_ppm, int(both), result)
     sigma = thermal_sigma(data.graph, data.phase, data.magnitude, result[2], freedom)
     out = with_noise(data, mask, result, sigma, freedom, structure_noise)
-    report(3, 3, sigma=sigma)
+    report(3, 3, sigma=sigma, **data.facts)
     return out
 
 

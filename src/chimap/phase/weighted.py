@@ -6,7 +6,7 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.numerics.threads import jit, slabs
-from chimap.phase._field import not_negative, unwrapped_echoes, with_noise
+from chimap.phase._field import BipolarCorrection, not_negative, unwrapped_echoes, with_noise
 from chimap.phase._noise import thermal_sigma
 from chimap.registry import method
 from chimap.results import Field
@@ -22,6 +22,7 @@ def weighted(
     magnitude: Volume | None = None,
     unwrapping: str = "romeo",
     offset: str = "mcpc3ds",
+    bipolar: BipolarCorrection = "auto",
     outlier_rad: float = 0.2,
     structure_noise: float = 0.16,
     keep_unwrapped: bool = False,
@@ -54,12 +55,14 @@ def weighted(
         Method of the stage unwrap.
     offset : str
         Method of the stage offset.
+    bipolar : {"auto", "yes", "no"}
+        Take off the phase by which odd and even echoes of bipolar readouts differ; auto: where it is found.
     outlier_rad : float
         Misfit in rad beyond which an echo loses weight; 0 keeps the plain weighted mean.
     structure_noise : float
         Standard deviation of the field for each ppm of second difference; 0 leaves this part out.
     keep_unwrapped : bool
-        Also return the unwrapped phase.
+        Also return the unwrapped phase (of bipolar readouts: the corrected one).
     progress : callable, optional
         Called after offset, unwrapping and combination.
 
@@ -77,7 +80,7 @@ def weighted(
     """
     not_negative(outlier_rad=outlier_rad, structure_noise=structure_noise)
     report = progress or silent
-    data = unwrapped_echoes(phase, mask, acq, magnitude, unwrapping, offset, keep_unwrapped, report)
+    data = unwrapped_echoes(phase, mask, acq, magnitude, unwrapping, offset, bipolar, keep_unwrapped, report)
     size = data.graph.size
     result = np.empty((4, size), np.float32)
     slabs(combine, size, data.phase, data.magnitude, data.rad_per_ppm, 0.0, 0.0, result)
@@ -85,7 +88,7 @@ def weighted(
     if outlier_rad > 0 and acq.echoes > 1:
         slabs(combine, size, data.phase, data.magnitude, data.rad_per_ppm, outlier_rad, sigma, result)
     out = with_noise(data, mask, result, sigma, acq.echoes - 1, structure_noise)
-    report(3, 3, sigma=sigma)
+    report(3, 3, sigma=sigma, **data.facts)
     return out
 
 
