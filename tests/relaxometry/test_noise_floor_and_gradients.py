@@ -132,6 +132,23 @@ def test_one_slice_and_two_echoes():
     np.testing.assert_allclose(out.r2star[mask], 25.0, rtol=0.01)
 
 
+@pytest.mark.parametrize("sigma", [None, 0.0, 0.5, 1e6])
+@pytest.mark.parametrize("echoes", [2, 3, 12])
+def test_whatever_the_data_the_result_is_finite_and_within_limits(echoes, sigma):
+    rng = np.random.default_rng(3)
+    shape = (12, 11, 10)
+    acq = Acquisition(tuple(0.003 + 0.004 * np.arange(echoes)), 3.0)
+    magnitude = rng.choice([0.0, 1e-20, 1e-3, 1.0, 1.0, 7.0, 1e9], (*shape, echoes))
+    field = rng.choice([0.0, 0.1, 0.5, 2.0, 1e4], shape)
+    mask = np.ones(shape, bool)
+    for smooth_mm in (0.0, 3.0):
+        out = map_r2star(
+            magnitude, mask, acq, method="gradient_corrected", field=field, sigma=sigma, smooth_mm=smooth_mm
+        )
+        assert all(np.isfinite(v).all() for v in (out.r2star, out.t2star, out.s0))
+        assert out.r2star.min() >= 0 and out.r2star.max() <= 1000
+
+
 def test_r2prime():
     r2star = np.array([30.0, 10.0, 20.0, np.nan, 40.0]).reshape(5, 1, 1)
     r2 = np.array([12.0, 14.0, -3.0, 1.0, 10.0]).reshape(5, 1, 1)

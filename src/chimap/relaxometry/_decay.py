@@ -66,7 +66,7 @@ def _rician(s, sigma):
     sigma sqrt(pi/2) L(-s^2 / (2 sigma^2)) with the Laguerre polynomial of order 1/2, by the Bessel functions
     I0 and I1 (Abramowitz and Stegun 9.8.1 to 9.8.4, relative error below 3e-7).
     """
-    if s > 300 * sigma:
+    if s >= 300 * sigma:
         return s, 1.0
     q = s * s / (4 * sigma * sigma)
     if q < 3.75:
@@ -91,7 +91,8 @@ def _rician(s, sigma):
 
 @jit(
     "void(int64, int64, Array(f4, 4, 'C', readonly=True), Array(b1, 3, 'C', readonly=True), f8[::1],"
-    " f4[:,:,:,::1], f8, f8, f8, f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1])"
+    " f4[:,:,:,::1], f8, f8, f8, f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1])",
+    error_model="numpy",
 )
 def _fit(start, stop, magnitude, mask, te, turns, sigma, highest, longest, rate, t2star, s0, misfit):
     """Levenberg-Marquardt in the signal at the first echo and the rate, from the log-linear fit."""
@@ -145,7 +146,7 @@ def _fit(start, stop, magnitude, mask, te, turns, sigma, highest, longest, rate,
                         cost = new
                         old_a, old_r = a0, r
                         haa, har, hrr, ga, gr = naa, nar, nrr, na, nr
-                        damping *= 0.1
+                        damping = max(0.1 * damping, 1e-9)
                         if done:
                             break
                     else:
