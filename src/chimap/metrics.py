@@ -135,7 +135,7 @@ def streaking(
         Absolute error of the source's volume times mean susceptibility (voxels x ppm).
     streaks : float
         Standard deviation of what a straight line over the truth does not explain in a rim of 4 voxels around the
-        box, over the source's absolute mean. Marques et al. 2021 (QSM Challenge 2.0), doi:10.1002/mrm.28754.
+        box, over the source's absolute mean. QSM Challenge 2.0 Organization Committee 2021, doi:10.1002/mrm.28754.
 
     NaN where there is no such source.
     """

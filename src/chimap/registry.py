@@ -107,6 +107,10 @@ class Method:
         """The first line of the docstring."""
         return (self.function.__doc__ or "").strip().split("\n")[0].strip()
 
+    def takes(self, **arrays: Any) -> dict[str, Any]:
+        """Those of the arrays that there are (not None) and that the method can use."""
+        return {k: v for k, v in arrays.items() if v is not None and k in self.inputs}
+
     def __repr__(self) -> str:
         return f"<method {self.stage.name}/{self.name}: {self.summary}>"
 

@@ -12,13 +12,12 @@ from chimap.results import Field, LocalField, Relaxation
 from chimap.types import Mask, Volume
 
 
-def _available(method: registry.Method, **arrays: Any) -> dict[str, Any]:
-    return {k: v for k, v in arrays.items() if v is not None and k in method.inputs}
-
-
-def brain_mask(magnitude: Any, acq: Acquisition, *, method: str | None = None, **params: Any) -> Mask:
+def brain_mask(
+    magnitude: Any, acq: Acquisition, *, phase: Any = None, method: str | None = None, **params: Any
+) -> Mask:
     """Mask of the brain from the magnitude, (x, y, z) or (x, y, z, echo). Returns bool (x, y, z)."""
-    return registry.get("mask", method)(magnitude, acq, **params)
+    m = registry.get("mask", method)
+    return m(magnitude, acq, **m.takes(phase=phase), **params)
 
 
 def unwrap(
@@ -32,7 +31,7 @@ def unwrap(
 ) -> Volume:
     """Phase in rad without 2 pi steps, of the shape of `phase` ((x, y, z) or (x, y, z, echo))."""
     m = registry.get("unwrap", method)
-    out = m(phase, mask, acq, **_available(m, magnitude=magnitude), **params)
+    out = m(phase, mask, acq, **m.takes(magnitude=magnitude), **params)
     return out[..., 0] if np.ndim(phase) == 3 else out
 
 
@@ -47,7 +46,7 @@ def estimate_field(
 ) -> Field:
     """Total field in ppm with its standard deviation, from wrapped phase in rad."""
     m = registry.get("field", method)
-    return m(phase, mask, acq, **_available(m, magnitude=magnitude), **params)
+    return m(phase, mask, acq, **m.takes(magnitude=magnitude), **params)
 
 
 def remove_background(
@@ -61,7 +60,7 @@ def remove_background(
 ) -> LocalField:
     """Local field in ppm and the mask where it is valid, from the total field in ppm."""
     m = registry.get("background", method)
-    return m(field_ppm, mask, acq, **_available(m, noise=noise), **params)
+    return m(field_ppm, mask, acq, **m.takes(noise=noise), **params)
 
 
 def invert(
@@ -76,7 +75,7 @@ def invert(
 ) -> Volume:
     """Susceptibility in ppm from the local field in ppm, 0 outside the mask."""
     m = registry.get("inversion", method)
-    return m(field_ppm, mask, acq, **_available(m, magnitude=magnitude, noise=noise), **params)
+    return m(field_ppm, mask, acq, **m.takes(magnitude=magnitude, noise=noise), **params)
 
 
 def map_r2star(
@@ -90,4 +89,4 @@ def map_r2star(
 ) -> Relaxation:
     """R2* in 1/s and T2* in s from the magnitude of several echoes; `field`: total field in ppm, for methods that use it."""
     m = registry.get("r2star", method)
-    return m(magnitude, mask, acq, **_available(m, field=field), **params)
+    return m(magnitude, mask, acq, **m.takes(field=field), **params)

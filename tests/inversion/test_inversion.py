@@ -97,8 +97,8 @@ def test_tv_reaches_the_minimum_of_its_objective(rng) -> None:
     acq = Acquisition(te_s=0.02, b0_t=3.0)
     field = forward_field(chi, acq) + rng.normal(0, 0.003, chi.shape).astype(np.float32)
     mask = np.ones(chi.shape, bool)
-    quick = tv(field, mask, acq)
-    long = tv(field, mask, acq, tolerance=1e-6, iterations=600)
+    quick = tv(field, mask, acq, lam=20.0, noise_ppm=0.003)
+    long = tv(field, mask, acq, lam=20.0, noise_ppm=0.003, tolerance=1e-6, iterations=600)
     truth = chi - chi.mean()
     errors = [np.linalg.norm(found - found.mean() - truth) / np.linalg.norm(truth) for found in (quick, long)]
     assert abs(errors[0] - errors[1]) < 0.01

@@ -202,11 +202,6 @@ def save(path: str | None, array: Any, like: str, what: str) -> None:
         save_volume(path, array, read_header(like).affine, description=f"chimap {what}")
 
 
-def available(choice: presets.Choice, **arrays: Any) -> dict[str, Any]:
-    """Those of the arrays that exist and that the method takes."""
-    return {k: v for k, v in arrays.items() if v is not None and k in choice.method.inputs}
-
-
 def note_sidecar(path: str, values: dict[str, Any]) -> None:
     """Write facts about a result beside it as JSON."""
     write_json(path.removesuffix(".gz").removesuffix(".nii") + ".json", values)

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             mask,
             acq,
             progress=progress,
-            **_stage.available(c, magnitude=magnitude, noise=noise),
+            **c.method.takes(magnitude=magnitude, noise=noise),
             **c.parameters,
         ),
     )

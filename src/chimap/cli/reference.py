@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         args,
         choice,
         lambda c, progress: c.method(
-            chi, mask, acq, progress=progress, **_stage.available(c, region=region), **c.parameters
+            chi, mask, acq, progress=progress, **c.method.takes(region=region), **c.parameters
         ),
     )
     _stage.save(args.output, result.chi_ppm, args.chi, "susceptibility [ppm]")

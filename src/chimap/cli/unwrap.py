@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         args,
         choice,
         lambda c, progress: c.method(
-            phase, mask, acq, progress=progress, **_stage.available(c, magnitude=magnitude), **c.parameters
+            phase, mask, acq, progress=progress, **c.method.takes(magnitude=magnitude), **c.parameters
         ),
     )
     _stage.save(args.output, unwrapped, args.phase, "unwrapped phase [rad]")

@@ -26,7 +26,7 @@ def tv(
     acq: Acquisition,
     *,
     noise: Volume | None = None,
-    lam: float = 2.5,
+    lam: float = 4.0,
     noise_ppm: float = 0.0025,
     noise_floor: float = 2.0,
     tau: float = 0.003,

@@ -16,7 +16,6 @@ from chimap.pipeline import presets
 from chimap.pipeline.sign import detect_sign
 from chimap.results import Susceptibility
 from chimap.types import Progress, silent
-from chimap.verbs import _available
 
 
 def reconstruct(
@@ -81,7 +80,8 @@ def reconstruct(
     if mask is None:
         if magnitude is None:
             raise InputError("neither a mask nor a magnitude is given", fix="Give one of them")
-        mask = stages["mask"].method(magnitude, acq, **stages["mask"].parameters)
+        c = stages["mask"]
+        mask = c.method(magnitude, acq, **c.method.takes(phase=phase), **c.parameters)
         rim = presets.load(preset).get("refine")
         if rim is not None:
             mask = refine(mask, phase, magnitude, acq, **rim)
@@ -93,7 +93,7 @@ def reconstruct(
         combined = root_sum_of_squares(echoes)
 
     c = stages["field"]
-    total = c.method(phase, mask, acq, **_available(c.method, magnitude=magnitude), **c.parameters)
+    total = c.method(phase, mask, acq, **c.method.takes(magnitude=magnitude), **c.parameters)
     sign = {"+": 1, "-": -1}.get(phase_sign, 1)
     if phase_sign == "auto" and combined is not None:
         sign = detect_sign(total.field_ppm, np.nan_to_num(combined), mask, acq).sign
@@ -101,16 +101,16 @@ def reconstruct(
     report(2, 5, stage="field")
 
     c = stages["background"]
-    local = c.method(field_ppm, mask, acq, **_available(c.method, noise=total.noise_ppm), **c.parameters)
+    local = c.method(field_ppm, mask, acq, **c.method.takes(noise=total.noise_ppm), **c.parameters)
     report(3, 5, stage="background")
 
     c = stages["inversion"]
-    arrays = _available(c.method, magnitude=combined, noise=local.noise_ppm)
+    arrays = c.method.takes(magnitude=combined, noise=local.noise_ppm)
     chi = c.method(local.field_ppm, local.mask, acq, **arrays, **c.parameters)
     report(4, 5, stage="inversion")
 
     c = stages["reference"]
-    result = c.method(chi, local.mask, acq, **_available(c.method, region=region), **c.parameters)
+    result = c.method(chi, local.mask, acq, **c.method.takes(region=region), **c.parameters)
     report(5, 5, stage="reference")
     return replace(result, reference={**result.reference, "phase_sign": sign})
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chimap import __version__
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.io import scan as io_scan
-from chimap.io.nifti import load_volume, write_text
-from chimap.io.scan import Scan, ScanData
+from chimap.io.nifti import load_volume
+from chimap.io.scan import Scan
 from chimap.masking.quality import refine
-from chimap.pipeline import presets, regions, text
+from chimap.pipeline import presets, regions
 from chimap.pipeline.console import Console
-from chimap.pipeline.measure import Measure, append_log, compile_clock, plain, release_memory
+from chimap.pipeline.finish import finish
+from chimap.pipeline.measure import compile_clock, plain
 from chimap.pipeline.plan import (
     BRAIN,
     CHI,
@@ -35,14 +33,11 @@ from chimap.pipeline.plan import (
     VALID,
     Options,
     Result,
-    scan_folder,
-    software,
-    write_description,
 )
 from chimap.pipeline.presets import Choice
-from chimap.pipeline.reconstruct import root_sum_of_squares
+from chimap.pipeline.runner import Runner
 from chimap.pipeline.sign import detect_sign
-from chimap.pipeline.store import Done, Output, Store, code_sha256, file_sha256, key_of
+from chimap.pipeline.store import file_sha256, key_of
 from chimap.types import Mask, Volume
 
 
@@ -85,29 +80,10 @@ def run_scan(
     return _Run(scan, Path(out_dir), options or Options(), console or Console(quiet=True), log_json).all()
 
 
-class _Run:
-    def __init__(
-        self, scan: Scan, out_dir: Path, options: Options, console: Console, log_json: str | Path | None
-    ):
-        self.scan = scan
-        self.out_dir = out_dir
-        self.options = options
-        self.console = console
-        self.log_json = log_json
-        name = (
-            scan.name
-            if scan.name.startswith("sub-")
-            else f"sub-01_{scan.name}"
-            if scan.name != "scan"
-            else "sub-01"
-        )
-        self.store = Store(scan_folder(out_dir, scan), name, force=options.force)
-        self.done: dict[str, Done] = {}
-        self.choices: dict[str, Choice] = {}
-        self.inputs: list[dict[str, str]] = []
-        self.warnings: list[str] = []
-        self._data: ScanData | None = None
-        self._masked = False
+class _Run(Runner):
+    """The stages in their order."""
+
+    warnings: list[str]
 
     def all(self) -> Result:
         # A wrong method or parameter, or a missing file, must not show after an hour.
@@ -128,146 +104,15 @@ class _Run:
             for artifact in self.done[name].artifacts.values():
                 artifact.drop()
         table = self._regions()
-        return self._finish(reference, table)
-
-    # -- input -------------------------------------------------------------------------------------------
-
-    def data(self) -> ScanData:
-        """The scan's data; loaded when a stage needs them that has to run."""
-        if self._data is None:
-            self._data = io_scan.load(self.scan)
-            self._masked = False
-        return self._data
-
-    def _read(self) -> None:
-        missing = [p for p in self.scan.files if not Path(p).is_file()]
-        if missing:
-            raise InputError("there is no such file", file=missing[0])
-        self.inputs = [{"file": str(p), "sha256": file_sha256(p)} for p in self.scan.files]
-        facts = {
-            "te": self.scan.te_s,
-            "b0": self.scan.b0_t,
-            "dir": self.scan.b0_dir,
-            "range": self.scan.phase_range,
-            "sidecar": self.scan.sidecar,
-            "metadata": self.scan.metadata,
-            "problems": [p.to_dict() for p in self.scan.problems],
-            "kinds": [
-                len(v) for v in (self.scan.phase, self.scan.magnitude, self.scan.real, self.scan.imaginary)
-            ],
-        }
-        key = key_of(inputs=[i["sha256"] for i in self.inputs], facts=facts, code=code_sha256("chimap.io"))
-        found = self.store.find("read", key, COMBINED.suffix)
-        if found is not None:
-            self.console.skipped("read")
-            self.done["read"] = found
-            return
-        with self.console.stage("read") as bar, Measure(bar) as measure:
-            data = self.data()
-            arrays = {}
-            if data.magnitude is not None:
-                arrays[COMBINED.suffix] = root_sum_of_squares(data.magnitude)
-        record = {
-            **measure.record("read", "load"),
-            "acquisition": data.acq.to_dict(),
-            "affine": data.affine,
-            "findings": [f.to_dict() for f in data.findings],
-            "inputs": {i["file"]: i["sha256"] for i in self.inputs},
-        }
-        append_log(self.log_json, {"scan": self.store.name, **measure.record("read", "load")})
-        sidecar = {"Sources": [i["file"] for i in self.inputs], "EchoTime": list(data.acq.te_s)}
-        # The first thing on the disk: what the folder is.
-        write_description(self.out_dir)
-        self.done["read"] = self.store.save("read", key, (COMBINED,), arrays, data.affine, record, sidecar)
-
-    @property
-    def acq(self) -> Acquisition:
-        values = self.done["read"].record["acquisition"]
-        return Acquisition(
-            tuple(values["TE"]), values["B0"], tuple(values["B0_dir"]), tuple(values["voxel_size"])
-        )
-
-    @property
-    def affine(self) -> np.ndarray:
-        return np.asarray(self.done["read"].record["affine"], dtype=float)
-
-    def _echoes(self) -> ScanData:
-        """The data with zeros outside the mask, in place: methods then need no copy of their own."""
-        data = self.data()
-        if not self._masked:
-            outside = ~self._brain()
-            for volumes in (data.phase, data.magnitude):
-                if volumes is not None:
-                    for echo in np.moveaxis(volumes, 3, 0):
-                        echo[outside] = 0
-            self._masked = True
-        return data
-
-    def _brain(self) -> Mask:
-        return self.done["mask"][BRAIN.suffix].get()
-
-    def _combined(self) -> Volume | None:
-        artifact = self.done["read"].get(COMBINED.suffix)
-        return None if artifact is None else artifact.get()
-
-    # -- one stage ---------------------------------------------------------------------------------------
-
-    def _stage(
-        self,
-        stage: str,
-        needs: dict[str, Any],
-        outputs: tuple[Output, ...],
-        compute: Callable[[Choice, Callable[..., None]], tuple[dict[str, np.ndarray | None], dict[str, Any]]],
-        packages: tuple[str, ...] = (),
-    ) -> Done:
-        """Run a stage, unless it was done before with the same inputs, parameters and code."""
-        choice = self.choices[stage] = self.options.choice(stage)
-        key = key_of(
-            stage=stage,
-            method=choice.method.name,
-            parameters=choice.all_parameters,
-            inputs=needs,
-            acquisition=self.done["read"].record["acquisition"],
-            version=__version__,
-            code=code_sha256(choice.method.stage.package, "chimap.registry", *packages),
-        )
-        found = self.store.find(stage, key, outputs[0].suffix)
-        if found is not None:
-            self.console.skipped(stage, choice.method.name)
-            self.done[stage] = found
-            return found
-        release_memory()
-        with self.console.stage(stage, choice.method.name) as bar:
-            measure = Measure(bar)
-            with measure:
-                results, extra = compute(choice, measure.progress)
-            log = measure.record(stage, choice.method.name)
-            arrays = {k: v for k, v in results.items() if v is not None}
-            record = {
-                **log,
-                "parameters": choice.all_parameters,
-                "references": list(choice.method.references),
-                "inputs": needs,
-                **extra,
-            }
-            sidecar = {"Sources": [i["file"] for i in self.inputs], **extra.get("sidecar", {})}
-            record.pop("sidecar", None)
-            done = self.store.save(stage, key, outputs, arrays, self.affine, record, sidecar)
-        append_log(
-            self.log_json, {"scan": self.store.name, **log, "parameters": plain(choice.all_parameters)}
-        )
-        self.done[stage] = done
-        return done
-
-    def _sha(self, stage: str, output: Output) -> str | None:
-        artifact = self.done[stage].get(output.suffix)
-        return None if artifact is None else artifact.sha256
+        return finish(self, reference, table, self.warnings)
 
     # -- the stages --------------------------------------------------------------------------------------
 
     def _mask(self) -> None:
         read_key = self.done["read"].record["key"]
-        settings = presets.load(self.options.preset).get("refine") if self.options.refine else None
+        # A recipe has its own steps for the quality of the phase.
+        wanted = self.options.refine and self.options.choice("mask").method.name != "recipe"
+        settings = presets.load(self.options.preset).get("refine") if wanted else None
         if self.scan.mask is not None:
             self._given_mask()
             return
@@ -279,7 +124,14 @@ class _Run:
                     f"scan {self.scan.name} has no magnitude, from which the brain mask is made",
                     fix="Give the magnitude, or a mask",
                 )
-            mask = choice.method(data.magnitude, data.acq, progress=progress, **choice.parameters)
+            arrays = {"phase": data.phase}
+            mask = choice.method(
+                data.magnitude,
+                data.acq,
+                progress=progress,
+                **choice.method.takes(**arrays),
+                **choice.parameters,
+            )
             if not mask.any():
                 raise InputError("no brain was found in the magnitude", fix="Give a mask")
             extra: dict[str, Any] = {"sidecar": {"Type": "Brain"}}
@@ -326,7 +178,12 @@ class _Run:
             mask = self._brain()
             arrays = {"magnitude": data.magnitude}
             field = choice.method(
-                data.phase, mask, data.acq, progress=progress, **_given(choice, arrays), **choice.parameters
+                data.phase,
+                mask,
+                data.acq,
+                progress=progress,
+                **choice.method.takes(**arrays),
+                **choice.parameters,
             )
             total, told = self._signed(field.field_ppm, mask, data.acq)
             return {TOTAL.suffix: total, NOISE.suffix: field.noise_ppm}, {"phase_sign": told}
@@ -367,12 +224,22 @@ class _Run:
             # The phase has served; the magnitude of all echoes is needed once more.
             nothing = np.empty((*self._data.phase.shape[:3], 0), np.float32)
             self._data = replace(self._data, phase=nothing)
-        needs = {"scan": self.done["read"].record["key"], "mask": self._sha("mask", BRAIN)}
+        needs = {
+            "scan": self.done["read"].record["key"],
+            "mask": self._sha("mask", BRAIN),
+            "field": self._sha("field", TOTAL),
+        }
 
         def compute(choice: Choice, progress: Callable[..., None]) -> Any:
             data = self._echoes()
+            arrays = {"field": self.done["field"][TOTAL.suffix].get()}
             fit = choice.method(
-                data.magnitude, self._brain(), data.acq, progress=progress, **choice.parameters
+                data.magnitude,
+                self._brain(),
+                data.acq,
+                progress=progress,
+                **choice.method.takes(**arrays),
+                **choice.parameters,
             )
             return {R2STAR.suffix: fit.r2star, T2STAR.suffix: fit.t2star}, {}
 
@@ -396,7 +263,7 @@ class _Run:
                 self._brain(),
                 self.acq,
                 progress=progress,
-                **_given(choice, arrays),
+                **choice.method.takes(**arrays),
                 **choice.parameters,
             )
             out = {
@@ -428,7 +295,7 @@ class _Run:
                 local[VALID.suffix].get(),
                 self.acq,
                 progress=progress,
-                **_given(choice, arrays),
+                **choice.method.takes(**arrays),
                 **choice.parameters,
             )
             return {RAW_CHI.suffix: chi}, {}
@@ -458,7 +325,7 @@ class _Run:
                 valid,
                 self.acq,
                 progress=progress,
-                **_given(choice, {"region": region}),
+                **choice.method.takes(region=region),
                 **choice.parameters,
             )
             about = {"name": "whole brain" if name == "whole" else "CSF" if name == "csf" else name}
@@ -512,75 +379,3 @@ class _Run:
             regions.label_names(labels_file),
             truth,
         )
-
-    # -- the end -----------------------------------------------------------------------------------------
-
-    def _finish(self, reference: dict[str, Any], table: list[dict[str, Any]]) -> Result:
-        findings = list(self.done["read"].record["findings"])
-        sign = self.done["field"].record["phase_sign"]
-        if sign:
-            findings.append(
-                {
-                    "level": "warning" if sign["warning"] else "ok",
-                    "topic": "phase sign",
-                    "what": sign["what"],
-                    "fix": "Give --phase-sign + or - if that is wrong" if sign["warning"] else "",
-                }
-            )
-        self.warnings += [
-            f"{f['topic']}: {f['what']}"
-            for f in self.done["read"].record["findings"]
-            if f["level"] == "warning"
-        ]
-        said = [
-            text.StageText(
-                stage,
-                done.record["method"],
-                self.choices[stage].method.summary if stage in self.choices else "",
-                dict(done.record["parameters"]),
-                tuple(done.record["references"]),
-                _refined(done.record),
-            )
-            for stage, done in self.done.items()
-            if stage != "read"
-        ]
-        extra = [f"The reference region of the susceptibility map is: {reference['name']}."]
-        paper = presets.load(self.options.preset).get("paper")
-        paragraph, citations = text.methods_text(said, self.acq, preset=paper, extra=extra)
-        write_text(self.store.path("_methods", ".md"), text.as_markdown(paragraph, citations))
-        if table:
-            write_text(self.store.path("_desc-regions_Chimap", ".tsv"), regions.as_tsv(table))
-        for done in self.done.values():
-            for artifact in done.artifacts.values():
-                artifact.drop()
-        return Result(
-            scan=self.scan,
-            store=self.store,
-            acq=self.acq,
-            affine=self.affine,
-            findings=findings,
-            done=self.done,
-            choices=self.choices,
-            inputs=self.inputs,
-            reference=reference,
-            warnings=self.warnings,
-            regions=table,
-            methods_text=paragraph,
-            citations=citations,
-            created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-            software=software(),
-        )
-
-
-def _given(choice: Choice, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in arrays.items() if v is not None and k in choice.method.inputs}
-
-
-def _refined(record: Mapping[str, Any]) -> str:
-    settings = record.get("refined_by_phase_quality")
-    if not settings:
-        return ""
-    return (
-        f"Voxels within {settings['rim_mm']:g} mm of its edge whose phase quality was below "
-        f"{settings['threshold']:g} were taken out of it, and holes were filled."
-    )

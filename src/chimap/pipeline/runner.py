@@ -1,0 +1,182 @@
+"""How a stage of a scan runs: once, with its record, or not at all if it was done before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chimap import __version__
+from chimap.acquisition import Acquisition
+from chimap.errors import InputError
+from chimap.io import scan as io_scan
+from chimap.io.scan import Scan, ScanData
+from chimap.pipeline.console import Console
+from chimap.pipeline.measure import Measure, append_log, plain, release_memory
+from chimap.pipeline.plan import BRAIN, COMBINED, Options, scan_folder, write_description
+from chimap.pipeline.presets import Choice
+from chimap.pipeline.reconstruct import root_sum_of_squares
+from chimap.pipeline.store import Done, Output, Store, code_sha256, file_sha256, key_of
+from chimap.types import Mask, Volume
+
+
+class Runner:
+    """The state of a scan's reconstruction: its data while they are needed, and the stages that are done."""
+
+    def __init__(
+        self, scan: Scan, out_dir: Path, options: Options, console: Console, log_json: str | Path | None
+    ):
+        self.scan = scan
+        self.out_dir = out_dir
+        self.options = options
+        self.console = console
+        self.log_json = log_json
+        name = (
+            scan.name
+            if scan.name.startswith("sub-")
+            else f"sub-01_{scan.name}"
+            if scan.name != "scan"
+            else "sub-01"
+        )
+        self.store = Store(scan_folder(out_dir, scan), name, force=options.force)
+        self.done: dict[str, Done] = {}
+        self.choices: dict[str, Choice] = {}
+        self.inputs: list[dict[str, str]] = []
+        self.warnings: list[str] = []
+        self._data: ScanData | None = None
+        self._masked = False
+
+    # -- input -------------------------------------------------------------------------------------------
+
+    def data(self) -> ScanData:
+        """The scan's data; loaded when a stage needs them that has to run."""
+        if self._data is None:
+            self._data = io_scan.load(self.scan)
+            self._masked = False
+        return self._data
+
+    def _read(self) -> None:
+        missing = [p for p in self.scan.files if not Path(p).is_file()]
+        if missing:
+            raise InputError("there is no such file", file=missing[0])
+        self.inputs = [{"file": str(p), "sha256": file_sha256(p)} for p in self.scan.files]
+        facts = {
+            "te": self.scan.te_s,
+            "b0": self.scan.b0_t,
+            "dir": self.scan.b0_dir,
+            "range": self.scan.phase_range,
+            "sidecar": self.scan.sidecar,
+            "metadata": self.scan.metadata,
+            "problems": [p.to_dict() for p in self.scan.problems],
+            "kinds": [
+                len(v) for v in (self.scan.phase, self.scan.magnitude, self.scan.real, self.scan.imaginary)
+            ],
+        }
+        key = key_of(inputs=[i["sha256"] for i in self.inputs], facts=facts, code=code_sha256("chimap.io"))
+        found = self.store.find("read", key, COMBINED.suffix)
+        if found is not None:
+            self.console.skipped("read")
+            self.done["read"] = found
+            return
+        with self.console.stage("read") as bar, Measure(bar) as measure:
+            data = self.data()
+            arrays = {}
+            if data.magnitude is not None:
+                arrays[COMBINED.suffix] = root_sum_of_squares(data.magnitude)
+        record = {
+            **measure.record("read", "load"),
+            "acquisition": data.acq.to_dict(),
+            "affine": data.affine,
+            "findings": [f.to_dict() for f in data.findings],
+            "inputs": {i["file"]: i["sha256"] for i in self.inputs},
+        }
+        append_log(self.log_json, {"scan": self.store.name, **measure.record("read", "load")})
+        sidecar = {"Sources": [i["file"] for i in self.inputs], "EchoTime": list(data.acq.te_s)}
+        # The first thing on the disk: what the folder is.
+        write_description(self.out_dir)
+        self.done["read"] = self.store.save("read", key, (COMBINED,), arrays, data.affine, record, sidecar)
+
+    @property
+    def acq(self) -> Acquisition:
+        values = self.done["read"].record["acquisition"]
+        return Acquisition(
+            tuple(values["TE"]), values["B0"], tuple(values["B0_dir"]), tuple(values["voxel_size"])
+        )
+
+    @property
+    def affine(self) -> np.ndarray:
+        return np.asarray(self.done["read"].record["affine"], dtype=float)
+
+    def _echoes(self) -> ScanData:
+        """The data with zeros outside the mask, in place: methods then need no copy of their own."""
+        data = self.data()
+        if not self._masked:
+            outside = ~self._brain()
+            for volumes in (data.phase, data.magnitude):
+                if volumes is not None:
+                    for echo in np.moveaxis(volumes, 3, 0):
+                        echo[outside] = 0
+            self._masked = True
+        return data
+
+    def _brain(self) -> Mask:
+        return self.done["mask"][BRAIN.suffix].get()
+
+    def _combined(self) -> Volume | None:
+        artifact = self.done["read"].get(COMBINED.suffix)
+        return None if artifact is None else artifact.get()
+
+    # -- one stage ---------------------------------------------------------------------------------------
+
+    def _stage(
+        self,
+        stage: str,
+        needs: dict[str, Any],
+        outputs: tuple[Output, ...],
+        compute: Callable[[Choice, Callable[..., None]], tuple[dict[str, np.ndarray | None], dict[str, Any]]],
+        packages: tuple[str, ...] = (),
+    ) -> Done:
+        """Run a stage, unless it was done before with the same inputs, parameters and code."""
+        choice = self.choices[stage] = self.options.choice(stage)
+        key = key_of(
+            stage=stage,
+            method=choice.method.name,
+            parameters=choice.all_parameters,
+            inputs=needs,
+            acquisition=self.done["read"].record["acquisition"],
+            version=__version__,
+            code=code_sha256(choice.method.stage.package, "chimap.registry", *packages),
+        )
+        found = self.store.find(stage, key, outputs[0].suffix)
+        if found is not None:
+            self.console.skipped(stage, choice.method.name)
+            self.done[stage] = found
+            return found
+        release_memory()
+        with self.console.stage(stage, choice.method.name) as bar:
+            measure = Measure(bar)
+            with measure:
+                results, extra = compute(choice, measure.progress)
+            log = measure.record(stage, choice.method.name)
+            arrays = {k: v for k, v in results.items() if v is not None}
+            record = {
+                **log,
+                "parameters": choice.all_parameters,
+                "references": list(choice.method.references),
+                "inputs": needs,
+                **extra,
+            }
+            sidecar = {"Sources": [i["file"] for i in self.inputs], **extra.get("sidecar", {})}
+            record.pop("sidecar", None)
+            done = self.store.save(stage, key, outputs, arrays, self.affine, record, sidecar)
+        append_log(
+            self.log_json, {"scan": self.store.name, **log, "parameters": plain(choice.all_parameters)}
+        )
+        self.done[stage] = done
+        return done
+
+    def _sha(self, stage: str, output: Output) -> str | None:
+        artifact = self.done[stage].get(output.suffix)
+        return None if artifact is None else artifact.sha256
