@@ -8,6 +8,7 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
+from chimap.phase._checks import check_smoothing
 from chimap.phase._graph import TWO_PI, Graph
 from chimap.phase.mcpc3ds import polynomial, smooth_phase
 from chimap.phase.romeo import packed_magnitude
@@ -139,12 +140,9 @@ def odd_even_phase(
     ----------
     Li et al., MAGMA 2015, doi 10.1007/s10334-014-0470-3; Eckstein et al., Magn Reson Med 2018, doi 10.1002/mrm.26963.
     """
-    if not 0 <= order <= 6:
-        raise InputError(f"order is {order}", fix="Give 0 to 6")
+    check_smoothing(smoothing_mm, order)
     if axis not in (None, 0, 1, 2):
         raise InputError(f"readout axis is {axis}", fix="Give 0, 1 or 2")
-    if not smoothing_mm >= 0:
-        raise InputError(f"smoothing_mm is {smoothing_mm}", fix="Give 0 or more")
     middles = _middles(acq)
     if not middles:
         raise InputError(
