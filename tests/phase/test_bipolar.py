@@ -165,3 +165,16 @@ def test_field_corrects_by_itself_and_says_so(mono, bipolar, name):
 def test_command_line_knows_the_choices():
     names = {p.name: p for p in registry.get("field").parameters}
     assert names["bipolar"].default == "auto" and "odd and even" in names["bipolar"].help
+
+
+def test_constant_part_is_known_modulo_a_quarter_turn(mono):
+    magnitude, phase = changed(mono, partial(bipolar_readout, constant_rad=0.9, shift_samples=1.5))
+    theta = odd_even_phase(phase, mono.mask, mono.acq, magnitude=magnitude)
+    true = bipolar_phase(SHAPE, **{**READOUT, "constant_rad": 0.9 - np.pi / 2, "shift_samples": 1.5})
+    # About the middle of the field of view, where the mask lies.
+    assert rms(theta - true, mono.mask) < 0.01
+    # What is left is a constant field of half a turn between echoes.
+    field = estimate_field(phase, mono.mask, mono.acq, magnitude=magnitude).field_ppm
+    left = (field - mono.field)[mono.mask]
+    assert left.std() < 0.005
+    assert abs(left.mean()) == pytest.approx(100 / mono.acq.hz_per_ppm, rel=0.01)
