@@ -22,9 +22,9 @@ def vsharp(
     acq: Acquisition,
     *,
     noise: Volume | None = None,
-    radius_mm: float = 25.0,
+    radius_mm: float = 28.0,
     step: float = 0.12,
-    threshold: float = 0.05,
+    threshold: float = 0.12,
     unreliable: float = 25.0,
     progress: Progress = silent,
 ) -> LocalField:
@@ -52,7 +52,8 @@ def vsharp(
     step : float
         Step between radii, as a share of the radius (0.05 to 0.5), but at least half of the smallest voxel side.
     threshold : float
-        Smallest value of :math:`1 - S_R` that is still divided by (0.01 to 0.1). It acts as a high-pass.
+        Smallest value of :math:`1 - S_R` that is still divided by. It acts as a high-pass: with small radii take less
+        (0.05 for 12 mm), with large ones more, or left-over background is amplified.
     unreliable : float
         Voxels whose noise exceeds this many times the median are replaced by the harmonic function that fits
         around them before spheres average over them. 0: never.
