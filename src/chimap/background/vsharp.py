@@ -14,6 +14,8 @@ from chimap.registry import method
 from chimap.results import LocalField
 from chimap.types import Mask, Progress, Volume, silent
 
+PAD_MM = 20.0
+
 
 @method("background", reference=("10.1002/mrm.23000", "10.1016/j.neuroimage.2010.10.070"))
 def vsharp(
@@ -81,7 +83,9 @@ def vsharp(
     kernels = [sphere_weights(r, voxel) for r in _radii(radius_mm, min(voxel), step)] + [
         smallest_sphere(voxel)
     ]
-    box = Box.around(mask, [int(np.ceil(radius_mm / v)) + 1 for v in voxel])
+    # A sphere that lies inside the mask lies inside its bounding box, so the means need no space around it; the
+    # deconvolution, which reaches farther, gets some.
+    box = Box.around(mask, [int(np.ceil(PAD_MM / v)) for v in voxel])
     depth = box.crop(depth_mm(mask, voxel))
     field = box.crop(_repaired(total_field, noise, mask, unreliable, voxel))
     field_spectrum = rfftn(field)
