@@ -164,18 +164,6 @@ def test_good_scan_has_no_warnings(sample):
     assert warnings_of(sample) == set()
 
 
-def test_bipolar(sample):
-    x = np.linspace(-1, 1, sample.phase.shape[0])[:, None, None]
-    sample.phase[..., 1] = np.angle(np.exp(1j * (sample.phase[..., 1] + 1.5 * x)))
-    assert warnings_of(sample) == {"readout"}
-
-
-def test_filtered_phase(sample):
-    inside = 0.05 * sample.phase * sample.mask[..., None]
-    sample.phase[...] = np.where(sample.mask[..., None], inside, sample.phase)
-    assert warnings_of(sample) == {"filtered phase"}
-
-
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_alternate_slices(sample, axis):
     odd = np.moveaxis(sample.phase, axis, 0)[1::2]

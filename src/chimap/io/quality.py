@@ -1,4 +1,4 @@
-"""What the values of a scan give away: NaN, alternating slices, bipolar readouts, filtered phase."""
+"""What the values and the sidecar of a scan give away: NaN, alternating slices, two-dimensional sequences."""
 
 from __future__ import annotations
 
@@ -91,72 +91,8 @@ def turn_alternate_slices(phase: np.ndarray, axis: int) -> None:
     odd += np.where(odd > 0, np.float32(-math.pi), np.float32(math.pi))
 
 
-def bipolar_ramp(
-    phase: np.ndarray, magnitude: np.ndarray | None, te_s: tuple[float, ...]
-) -> tuple[float, int]:
-    r"""Phase ramp across the object that changes sign from echo to echo, in rad, and its axis.
-
-    For echoes at equal distances :math:`\varphi_1 - 2 \varphi_2 + \varphi_3` vanishes as long as phase grows
-    evenly; readouts of alternating polarity leave :math:`-4 \theta`, where :math:`\theta` is the linear phase
-    of gradient delays. The ramp is found from the products of neighbouring voxels, which wraps do not disturb.
-    """
-    if len(te_s) < 3 or abs(te_s[0] - 2 * te_s[1] + te_s[2]) > 0.02 * (te_s[1] - te_s[0]):
-        return 0.0, 0
-    d = np.exp(1j * (phase[0] - 2 * phase[1] + phase[2]))
-    if magnitude is not None:
-        weight = magnitude[2] ** 2
-        top = float(np.percentile(weight, 99)) or 1.0
-        d *= np.minimum(weight, top) / top
-    ramp, where = 0.0, 0
-    for axis in range(3):
-        n = d.shape[axis]
-        if n < 8:
-            continue
-        a, b = np.moveaxis(d, axis, 0)[:-1], np.moveaxis(d, axis, 0)[1:]
-        step = complex(np.sum(b * a.conj()))
-        profile = np.abs(d).sum(axis=tuple(i for i in range(3) if i != axis))
-        x = np.arange(n)
-        centre = float((x * profile).sum() / max(profile.sum(), 1e-30))
-        spread = float(((x - centre) ** 2 * profile).sum() / max(profile.sum(), 1e-30))
-        across = math.atan2(step.imag, step.real) * math.sqrt(12 * spread)
-        # Incoherent products (noise only) say nothing.
-        if abs(step) > 0.2 * float(np.sum(np.abs(a) * np.abs(b))) and abs(across) > abs(ramp):
-            ramp, where = across, axis
-    return ramp / 4, where
-
-
-def value_findings(
-    phase: np.ndarray,
-    magnitude: np.ndarray | None,
-    te_s: tuple[float, ...],
-    b0_t: float,
-    metadata: dict[str, Any],
-) -> list[Finding]:
-    """What the scaled data (echo, x, y, z) say about bipolar readouts and filtered phase."""
-    out = []
-    # Every n-th voxel is enough: about a million of them.
-    step = max(1, math.ceil((phase[0].size / 1e6) ** (1 / 3)))
-    phase = phase[:, ::step, ::step, ::step]
-    magnitude = None if magnitude is None else magnitude[:, ::step, ::step, ::step]
-    ramp, axis = bipolar_ramp(phase, magnitude, te_s)
-    if abs(ramp) > 0.3:
-        what = (
-            f"odd and even echoes differ by a phase ramp of {2 * abs(ramp):.1f} rad along axis {'xyz'[axis]}: "
-            "bipolar readouts are suspected"
-        )
-        out.append(Finding("warning", "readout", what, "Acquire with monopolar readouts, or expect errors"))
-    last = int(np.argmax(te_s))
-    if magnitude is not None and te_s[last] * b0_t > 0.03:
-        signal = magnitude[last] ** 2
-        weight = float(signal.sum(dtype=np.float64))
-        mean = complex(np.sum(signal * np.exp(1j * phase[last]), dtype=np.complex128)) / max(weight, 1e-30)
-        if abs(mean) > 0.85 and abs(math.atan2(mean.imag, mean.real)) < 0.2:
-            what = (
-                f"the phase at {1000 * te_s[last]:.3g} ms is nearly flat about 0 (coherence {abs(mean):.2f}): "
-                "it seems high-pass filtered, as for susceptibility-weighted images"
-            )
-            out.append(Finding("warning", "filtered phase", what, "Export the unfiltered phase"))
-    if str(metadata.get("MRAcquisitionType", "")).upper() == "2D":
-        what = "2-D acquisition: slices may differ in phase; 3-D is recommended"
-        out.append(Finding("note", "sequence", what))
-    return out
+def sequence_findings(metadata: dict[str, Any]) -> list[Finding]:
+    """What the sidecar says about the sequence."""
+    if str(metadata.get("MRAcquisitionType", "")).upper() != "2D":
+        return []
+    return [Finding("note", "sequence", "2-D acquisition: slices may differ in phase; 3-D is recommended")]

@@ -149,7 +149,7 @@ def load_with(scan: Scan, findings: list[Finding]) -> ScanData:
         quality.turn_alternate_slices(phase, axis)
         what = f"every second slice along {'xyz'[axis]} had the opposite sign, as in some GE exports; turned back"
         findings.append(Finding("warning", "slices", what, "Check the phase picture", str(first.path)))
-    findings += quality.value_findings(phase, magnitude, acq.te_s, acq.b0_t, scan.metadata)
+    findings += quality.sequence_findings(scan.metadata)
     return ScanData(
         phase=np.moveaxis(phase, 0, 3),
         magnitude=None if magnitude is None else np.moveaxis(magnitude, 0, 3),

@@ -13,6 +13,7 @@ from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.io import scan as io_scan
 from chimap.io.scan import Scan, ScanData
+from chimap.pipeline.checks import deep_checks
 from chimap.pipeline.console import Console
 from chimap.pipeline.measure import Measure, append_log, plain, release_memory
 from chimap.pipeline.plan import BRAIN, COMBINED, Options, scan_folder, write_description
@@ -74,7 +75,15 @@ class Runner:
                 len(v) for v in (self.scan.phase, self.scan.magnitude, self.scan.real, self.scan.imaginary)
             ],
         }
-        key = key_of(inputs=[i["sha256"] for i in self.inputs], facts=facts, code=code_sha256("chimap.io"))
+        # What the deep checks look with, too.
+        code = code_sha256(
+            "chimap.io",
+            "chimap.pipeline.checks",
+            "chimap.pipeline.cubes",
+            "chimap.phase.bipolar",
+            "chimap.phase.singularities",
+        )
+        key = key_of(inputs=[i["sha256"] for i in self.inputs], facts=facts, code=code)
         found = self.store.find("read", key, COMBINED.suffix)
         if found is not None:
             self.console.skipped("read")
@@ -85,11 +94,12 @@ class Runner:
             arrays = {}
             if data.magnitude is not None:
                 arrays[COMBINED.suffix] = root_sum_of_squares(data.magnitude)
+            findings = data.findings + deep_checks(data)
         record = {
             **measure.record("read", "load"),
             "acquisition": data.acq.to_dict(),
             "affine": data.affine,
-            "findings": [f.to_dict() for f in data.findings],
+            "findings": [f.to_dict() for f in findings],
             "inputs": {i["file"]: i["sha256"] for i in self.inputs},
         }
         append_log(self.log_json, {"scan": self.store.name, **measure.record("read", "load")})
