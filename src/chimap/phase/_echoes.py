@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -9,9 +10,8 @@ from scipy import ndimage
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.numerics.threads import slabs
+from chimap.numerics.threads import jit, slabs
 from chimap.phase._graph import TWO_PI, Graph, join_regions
-from chimap.phase.romeo import common_turns, follow, packed_magnitude
 from chimap.registry import get
 from chimap.types import Mask, Progress, Volume, silent
 
@@ -101,3 +101,58 @@ def settle(graph: Graph, phase: np.ndarray, turns: np.ndarray, region: np.ndarra
     join_regions(graph, phase, turns, region, count)
     turns -= round(float(np.median(phase + np.float32(TWO_PI) * turns)) / TWO_PI)
     return turns
+
+
+def packed_magnitude(graph: Graph, magnitude: Volume | None, echoes: int) -> np.ndarray:
+    """Magnitude as packed (echo, voxel): ones without one, the same for all echoes of a 3-D one."""
+    if magnitude is None:
+        return np.ones((echoes, graph.size), np.float32)
+    if magnitude.ndim == 3:
+        return np.tile(graph.pack(magnitude), (echoes, 1))
+    if magnitude.shape[3] != echoes:
+        raise InputError(f"magnitude has {magnitude.shape[3]} echoes but phase {echoes}")
+    return graph.pack(magnitude)
+
+
+def common_turns(
+    phase: np.ndarray, magnitude: np.ndarray, te_s: tuple[float, ...], turns: np.ndarray, template: int
+) -> int:
+    """The multiple of 2 pi to add to the whole template echo so that the other echoes fit a line through TE = 0.
+
+    Where several fit alike (echo times that are multiples of the template's), the one nearest to a field of 0.
+    """
+    some = slice(None, None, max(1, phase.shape[1] // 20000))
+    unwrapped = phase[template, some] + np.float32(TWO_PI) * turns[some]
+    middle = float(np.median(unwrapped))
+    weight = magnitude[:, some] ** 2
+    # All choices closer to a field of 0 than the echo spacing could tell apart, the nearest first.
+    shortest = min(b - a for a, b in zip((0.0, *te_s), te_s))
+    most = math.ceil(te_s[template] / shortest / 2) + 1
+    choices = sorted(range(-most, most + 1), key=lambda n: abs(middle + TWO_PI * n))
+    misfits = []
+    for n in choices:
+        field = (unwrapped + np.float32(TWO_PI * n)) / np.float32(te_s[template])
+        misfit = [
+            w * (1 - np.cos(p - field * np.float32(t))) for p, w, t in zip(phase[:, some], weight, te_s)
+        ]
+        misfits.append(float(np.sum(misfit, dtype=np.float64)))
+    enough = 1.1 * min(misfits) + 1e-3 * float(weight.sum(dtype=np.float64))
+    return next(n for n, m in zip(choices, misfits) if m <= enough)
+
+
+@jit("void(int64, int64, f4[:,::1], f4[:,::1], f8[::1], i8[::1], i4[:,::1])")
+def follow(start, stop, phase, magnitude, te, order, turns):
+    """Unwrap echoes in time, in the given order, each by the weighted slope of those before it."""
+    scale = 1 / (2 * math.pi)
+    for v in range(start, stop):
+        top = 0.0
+        bottom = 0.0
+        for n in range(order.size):
+            e = order[n]
+            p = phase[e, v] * scale
+            if n > 0 and bottom > 0:
+                turns[e, v] = math.floor(top / bottom * te[e] - p + 0.5)
+            # Without any signal so far the echo still counts, a little.
+            weight = float(magnitude[e, v]) ** 2 + 1e-30
+            top += weight * te[e] * (p + turns[e, v])
+            bottom += weight * te[e] * te[e]

@@ -10,10 +10,10 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
+from chimap.phase._echoes import packed_magnitude
 from chimap.phase._graph import TWO_PI, Graph
 from chimap.phase._noise import structure
 from chimap.phase.bipolar import correct_bipolar, detect_bipolar
-from chimap.phase.romeo import packed_magnitude
 from chimap.registry import get
 from chimap.results import Field
 from chimap.types import Mask, Progress, Volume

@@ -9,9 +9,9 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.phase._checks import check_smoothing
+from chimap.phase._echoes import packed_magnitude
 from chimap.phase._graph import TWO_PI, Graph
 from chimap.phase.mcpc3ds import polynomial, smooth_phase
-from chimap.phase.romeo import packed_magnitude
 from chimap.types import Mask, Volume
 
 DETECTABLE_RAD = 0.05

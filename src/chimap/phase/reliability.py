@@ -6,8 +6,8 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
+from chimap.phase._echoes import packed_magnitude
 from chimap.phase._graph import TWO_PI, Graph
-from chimap.phase.romeo import packed_magnitude
 from chimap.registry import as_mask, as_volume, inside
 from chimap.types import Mask, Volume
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from chimap.acquisition import Acquisition
-from chimap.errors import InputError
-from chimap.numerics.threads import jit, slabs
+from chimap.numerics.threads import slabs
+from chimap.phase._echoes import unwrap_by
 from chimap.phase._graph import TWO_PI, Graph, edge_costs, grow, join_regions
-from chimap.registry import get, method
-from chimap.types import Mask, Progress, Volume, silent
+from chimap.registry import method
+from chimap.types import Mask, Progress, Volume
 
 
 @method("unwrap", reference="10.1002/mrm.28563")
@@ -71,43 +69,20 @@ def romeo(
     ----------
     Dymerska et al., Magn Reson Med 2021, doi 10.1002/mrm.28563.
     """
-    report = progress or silent
-    echoes = phase.shape[3]
-    if not 1 <= template_echo <= echoes:
-        raise InputError(
-            f"template echo {template_echo} does not exist", fix=f"Give a number from 1 to {echoes}"
+
+    def spatial(graph: Graph, packed: np.ndarray, weights: np.ndarray, echo: int) -> np.ndarray:
+        """One echo; its gradient is compared with the next echo's, unless echoes are to be independent."""
+        other = None if individual or acq.echoes == 1 else echo + 1 if echo + 1 < acq.echoes else echo - 1
+        return unwrap_packed(
+            graph,
+            packed[echo],
+            weights[echo],
+            None if other is None else packed[other],
+            1.0 if other is None else acq.te_s[echo] / acq.te_s[other],
+            linearity=linearity,
         )
-    if offset is None and echoes > 1 and not individual:
-        offset = get("offset", "mcpc3ds")(phase, mask, acq, magnitude=magnitude)
-    graph = Graph.of(mask)
-    packed = graph.pack(phase)
-    weights = packed_magnitude(graph, magnitude, echoes)
-    if individual:
-        turns = np.empty(packed.shape, np.int32)
-        for e in range(echoes):
-            turns[e] = unwrap_packed(graph, packed[e], weights[e], linearity=linearity)
-            report(e + 1, echoes)
-    else:
-        free = packed if offset is None else packed - graph.pack(offset)
-        turns = unwrap_echoes(graph, free, weights, acq.te_s, template_echo - 1, linearity=linearity)
-        del free
-        report(echoes, echoes)
-    del weights
-    for e in range(echoes):
-        packed[e] += np.float32(TWO_PI) * turns[e]
-    del turns
-    return graph.unpack(packed)
 
-
-def packed_magnitude(graph: Graph, magnitude: Volume | None, echoes: int) -> np.ndarray:
-    """Magnitude as packed (echo, voxel): ones without one, the same for all echoes of a 3-D one."""
-    if magnitude is None:
-        return np.ones((echoes, graph.size), np.float32)
-    if magnitude.ndim == 3:
-        return np.tile(graph.pack(magnitude), (echoes, 1))
-    if magnitude.shape[3] != echoes:
-        raise InputError(f"magnitude has {magnitude.shape[3]} echoes but phase {echoes}")
-    return graph.pack(magnitude)
+    return unwrap_by(spatial, phase, mask, acq, magnitude, offset, template_echo, individual, progress)
 
 
 def unwrap_packed(
@@ -145,75 +120,3 @@ def unwrap_packed(
     join_regions(graph, phase, turns, region, count)
     turns -= round(float(np.median(phase + np.float32(TWO_PI) * turns)) / TWO_PI)
     return turns
-
-
-def unwrap_echoes(
-    graph: Graph,
-    phase: np.ndarray,
-    magnitude: np.ndarray,
-    te_s: tuple[float, ...],
-    template: int,
-    *,
-    linearity: bool = False,
-) -> np.ndarray:
-    """Multiples of 2 pi (int32) of all echoes of packed phase without offset: the template in space, the rest in time."""
-    echoes = len(te_s)
-    turns = np.empty(phase.shape, np.int32)
-    other = None if echoes == 1 else template + 1 if template + 1 < echoes else template - 1
-    turns[template] = unwrap_packed(
-        graph,
-        phase[template],
-        magnitude[template],
-        None if other is None else phase[other],
-        1.0 if other is None else te_s[template] / te_s[other],
-        linearity=linearity,
-    )
-    if echoes > 1:
-        turns[template] += common_turns(phase, magnitude, te_s, turns[template], template)
-    order = np.array([template, *range(template + 1, echoes), *range(template - 1, -1, -1)], np.int64)
-    slabs(follow, graph.size, phase, np.ascontiguousarray(magnitude), np.asarray(te_s), order, turns)
-    return turns
-
-
-def common_turns(
-    phase: np.ndarray, magnitude: np.ndarray, te_s: tuple[float, ...], turns: np.ndarray, template: int
-) -> int:
-    """The multiple of 2 pi to add to the whole template echo so that the other echoes fit a line through TE = 0.
-
-    Where several fit alike (echo times that are multiples of the template's), the one nearest to a field of 0.
-    """
-    some = slice(None, None, max(1, phase.shape[1] // 20000))
-    unwrapped = phase[template, some] + np.float32(TWO_PI) * turns[some]
-    middle = float(np.median(unwrapped))
-    weight = magnitude[:, some] ** 2
-    # All choices closer to a field of 0 than the echo spacing could tell apart, the nearest first.
-    shortest = min(b - a for a, b in zip((0.0, *te_s), te_s))
-    most = math.ceil(te_s[template] / shortest / 2) + 1
-    choices = sorted(range(-most, most + 1), key=lambda n: abs(middle + TWO_PI * n))
-    misfits = []
-    for n in choices:
-        field = (unwrapped + np.float32(TWO_PI * n)) / np.float32(te_s[template])
-        misfit = [
-            w * (1 - np.cos(p - field * np.float32(t))) for p, w, t in zip(phase[:, some], weight, te_s)
-        ]
-        misfits.append(float(np.sum(misfit, dtype=np.float64)))
-    enough = 1.1 * min(misfits) + 1e-3 * float(weight.sum(dtype=np.float64))
-    return next(n for n, m in zip(choices, misfits) if m <= enough)
-
-
-@jit("void(int64, int64, f4[:,::1], f4[:,::1], f8[::1], i8[::1], i4[:,::1])")
-def follow(start, stop, phase, magnitude, te, order, turns):
-    """Unwrap echoes in time, in the given order, each by the weighted slope of those before it."""
-    scale = 1 / (2 * math.pi)
-    for v in range(start, stop):
-        top = 0.0
-        bottom = 0.0
-        for n in range(order.size):
-            e = order[n]
-            p = phase[e, v] * scale
-            if n > 0 and bottom > 0:
-                turns[e, v] = math.floor(top / bottom * te[e] - p + 0.5)
-            # Without any signal so far the echo still counts, a little.
-            weight = float(magnitude[e, v]) ** 2 + 1e-30
-            top += weight * te[e] * (p + turns[e, v])
-            bottom += weight * te[e] * te[e]
