@@ -24,6 +24,8 @@ _LAZY = {
     "Relaxation": "chimap.results",
     "Susceptibility": "chimap.results",
     "brain_mask": "chimap.verbs",
+    "combine_coils": "chimap.phase.aspire",
+    "correct_bipolar": "chimap.phase.bipolar",
     "estimate_field": "chimap.verbs",
     "invert": "chimap.verbs",
     "map_r2star": "chimap.verbs",
@@ -38,6 +40,8 @@ __all__ = ["__version__", *_LAZY]
 if TYPE_CHECKING:
     from chimap.acquisition import Acquisition
     from chimap.errors import ChimapError, InputError
+    from chimap.phase.aspire import combine_coils
+    from chimap.phase.bipolar import correct_bipolar
     from chimap.pipeline.reconstruct import reconstruct
     from chimap.registry import methods
     from chimap.results import Field, LocalField, Relaxation, Susceptibility
