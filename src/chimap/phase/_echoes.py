@@ -51,9 +51,12 @@ def unwrap_by(
     else:
         free = without_offset(graph, packed, phase, mask, acq, magnitude, offset)
         turns = in_time(spatial, graph, free, weights, acq.te_s, template_echo - 1)
+        del free
         report(acq.echoes, acq.echoes)
+    del weights  # the result, as large as the input, comes next
     for e in range(acq.echoes):
         packed[e] += np.float32(TWO_PI) * turns[e]
+    del turns
     return graph.unpack(packed)
 
 
