@@ -88,6 +88,14 @@ def maps(result: Result) -> list[MapItem]:
             r.NOISE,
             {"outline_mask": brain, "show_in_viewer": False},
         ),
+        (
+            "excluded",
+            "Voxels without a usable field",
+            "",
+            "field",
+            r.EXCLUDED,
+            {"outline_mask": brain, "colormap": "labels", "caption": excluded_caption(result)},
+        ),
         ("r2star", "R2*", "1/s", "r2star", r.R2STAR, {"outline_mask": brain}),
         (
             "local",
@@ -127,6 +135,21 @@ def maps(result: Result) -> list[MapItem]:
         if volume is not None:
             out.append(MapItem(key=key, title=title, unit=unit, volume=volume, stage=stage, **more))
     return out
+
+
+def excluded_caption(result: Result) -> str:
+    """The reasons with their numbers of voxels, and what became of these voxels."""
+    about = result.done["field"].record.get("excluded")
+    if not about:
+        return ""
+    numbers = {name: int(label) for label, name in about["labels"].items()}
+    said = [f"{name} (label {numbers[name]}): {count}" for name, count in about["voxels"].items()]
+    if not said:
+        return "No voxel of the mask is lost."
+    return (
+        f"{100 * about['share']:.2f} % of the mask ({100 * about['rim_share']:.2f} % at its rim). "
+        f"Voxels by reason: {'; '.join(said)}. They stay in the mask with the small weight that their noise gives them."
+    )
 
 
 def stage_item(result: Result, stage: str) -> StageItem:

@@ -22,6 +22,7 @@ COMBINED = Output("_desc-combined_T2starw", "arbitrary", "Magnitude, root sum of
 BRAIN = Output("_desc-brain_mask", "", "Mask of the brain", mask=True)
 TOTAL = Output("_desc-total_fieldmap", "ppm", "Total field relative to B0")
 NOISE = Output("_desc-noise_fieldmap", "ppm", "Standard deviation of the total field")
+EXCLUDED = Output("_desc-excluded_dseg", "", "Voxels of the mask whose field is lost, labelled by the reason")
 R2STAR = Output("_R2starmap", "1/s", "Effective transverse relaxation rate R2*")
 T2STAR = Output("_T2starmap", "s", "Effective transverse relaxation time T2*")
 LOCAL = Output("_desc-local_fieldmap", "ppm", "Local field: that of sources inside the mask")

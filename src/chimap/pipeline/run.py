@@ -17,11 +17,13 @@ from chimap.masking.quality import refine
 from chimap.pipeline import presets, regions
 from chimap.pipeline.console import Console
 from chimap.pipeline.finish import finish
+from chimap.pipeline.lost import lost_voxels
 from chimap.pipeline.measure import compile_clock, plain
 from chimap.pipeline.plan import (
     BRAIN,
     CHI,
     COMBINED,
+    EXCLUDED,
     LOCAL,
     LOCAL_NOISE,
     NOISE,
@@ -171,6 +173,7 @@ class _Run(Runner):
             "scan": self.done["read"].record["key"],
             "mask": self._sha("mask", BRAIN),
             "sign": self.options.phase_sign,
+            "magnitude": self._sha("read", COMBINED),
         }
 
         def compute(choice: Choice, progress: Callable[..., None]) -> Any:
@@ -185,16 +188,27 @@ class _Run(Runner):
                 **choice.method.takes(**arrays),
                 **choice.parameters,
             )
-            total, told = self._signed(field.field_ppm, mask, data.acq)
-            return {TOTAL.suffix: total, NOISE.suffix: field.noise_ppm}, {"phase_sign": told}
+            del data
+            self._drop_phase()
+            excluded, lost = lost_voxels(field, self.acq, self._combined())
+            total, told = self._signed(field.field_ppm, mask, self.acq)
+            out = {TOTAL.suffix: total, NOISE.suffix: field.noise_ppm, EXCLUDED.suffix: excluded}
+            return out, {"phase_sign": told, "excluded": lost}
 
         # The field method calls unwrapping and offset methods of the same package.
-        self._stage("field", needs, (TOTAL, NOISE), compute, ("chimap.pipeline.sign",))
+        code = ("chimap.pipeline.sign", "chimap.pipeline.lost", "chimap.masking.reliability")
+        self._stage("field", needs, (TOTAL, NOISE, EXCLUDED), compute, code)
         self.done["field"].record.setdefault("phase_sign", {})
         told = self.done["field"].record["phase_sign"]
         if told.get("warning"):
             self.warnings.append(told["what"])
             self.console.note(told["what"])
+
+    def _drop_phase(self) -> None:
+        """The phase has served; the magnitude of all echoes is needed once more."""
+        if self._data is not None:
+            nothing = np.empty((*self._data.phase.shape[:3], 0), np.float32)
+            self._data = replace(self._data, phase=nothing)
 
     def _signed(self, total: Volume, mask: Mask, acq: Acquisition) -> tuple[Volume, dict[str, Any]]:
         if self.options.phase_sign != "auto":
@@ -220,10 +234,7 @@ class _Run(Runner):
     def _r2star(self) -> None:
         if self.acq.echoes < 3 or self.done["read"].get(COMBINED.suffix) is None:
             return
-        if self._data is not None:
-            # The phase has served; the magnitude of all echoes is needed once more.
-            nothing = np.empty((*self._data.phase.shape[:3], 0), np.float32)
-            self._data = replace(self._data, phase=nothing)
+        self._drop_phase()
         needs = {
             "scan": self.done["read"].record["key"],
             "mask": self._sha("mask", BRAIN),
