@@ -41,6 +41,10 @@ class Echoes:
     unwrapped_rad: Volume | None
     facts: dict[str, float | bool] = field(default_factory=dict)
 
+    def release(self) -> None:
+        """Free the echoes, which are as large as the input, once the fit has them."""
+        self.phase = self.magnitude = np.empty((0, 0), np.float32)
+
 
 def not_negative(**values: float) -> None:
     """Raise `InputError` for a parameter that is negative or not finite."""
@@ -104,6 +108,7 @@ def with_noise(
     The variance is sigma^2 / information, times the voxel's own misfit over its `freedom`, plus the square of
     `structure_noise` times the root mean square second difference around the voxel.
     """
+    echoes.release()
     mean, information, misfit, weight = result
     thermal = np.float32(sigma**2) / information
     variance = thermal * (PRIOR_WEIGHT + misfit / np.float32(sigma**2 or 1)) / (PRIOR_WEIGHT + freedom)
