@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,8 +204,3 @@ def save(path: str | None, array: Any, like: str, what: str) -> None:
 def note_sidecar(path: str, values: dict[str, Any]) -> None:
     """Write facts about a result beside it as JSON."""
     write_json(path.removesuffix(".gz").removesuffix(".nii") + ".json", values)
-
-
-def warn(text: str) -> None:
-    """A line for the user on stderr."""
-    print(f"chimap: {text}", file=sys.stderr)

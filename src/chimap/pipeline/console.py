@@ -33,17 +33,14 @@ class Console:
     ----------
     quiet : bool
         Say nothing but notes that are warnings.
-    stages : sequence of str
-        The stages that one bar spans; without, each stage has its own.
     title : str
         In front of every line (the scan's name).
     """
 
-    def __init__(self, *, quiet: bool = False, stages: tuple[str, ...] = (), title: str = ""):
+    def __init__(self, *, quiet: bool = False, title: str = ""):
         self.quiet = quiet
         self.title = title
         self._tty = sys.stderr.isatty()
-        self._stages = stages
         self._bar: tqdm[Any] | None = None
         self._before = 0.0
 
@@ -60,7 +57,7 @@ class Console:
     @contextlib.contextmanager
     def whole(self, stages: tuple[str, ...], title: str) -> Iterator[Console]:
         """One bar over all `stages` of the scan `title`."""
-        self._stages, self.title, self._before = stages, title, 0.0
+        self.title, self._before = title, 0.0
         if self._tty and not self.quiet:
             self._bar = self._new(sum(_WEIGHTS.get(s, 1) for s in stages), title)
         try:
