@@ -3,6 +3,9 @@
 A method is a function ``f(data, mask, acq, *, <input arrays>, <parameters>, progress=None)``. The
 keyword-only arguments annotated as `Volume` or `Mask` are optional inputs, handed over where the caller has
 them; the others are parameters, which the command line, the docs and the provenance list by themselves.
+
+Most methods of a stage take what the stage before hands on. A method that does the work of earlier stages as well
+says what it starts from with ``of=``: a single-step inversion of the total field, or one from wrapped phase.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -53,6 +56,9 @@ STAGES: dict[str, Stage] = {
 
 _registry: dict[tuple[str, str], Method] = {}
 
+Source = Literal["total field", "phase"]
+"""What a method starts from that spans more than its own stage: total field in ppm, or wrapped phase of all echoes."""
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -71,8 +77,18 @@ class Method:
     zeros outside the mask; the input is never changed. NaN or infinity inside the mask is an `InputError`.
     """
 
-    def __init__(self, stage: Stage, function: Callable[..., Any], references: tuple[str, ...]):
+    def __init__(
+        self,
+        stage: Stage,
+        function: Callable[..., Any],
+        references: tuple[str, ...],
+        of: Source | None = None,
+    ):
         self.stage = stage
+        self.of = of
+        # What the first argument is called, and its axes.
+        self.data = {None: stage.data, "total field": "total_field", "phase": "phase"}[of]
+        self.ndim = 4 if of == "phase" else stage.ndim
         self.function = function
         self.name = function.__name__.rstrip("_")
         self.references = references
@@ -115,7 +131,7 @@ class Method:
         return f"<method {self.stage.name}/{self.name}: {self.summary}>"
 
     def __call__(self, data: Any, *args: Any, **kwargs: Any) -> Any:
-        data = as_volume(data, self.stage.data, self.stage.ndim)
+        data = as_volume(data, self.data, self.ndim)
         names = ("mask", "acq") if self.stage.takes_mask else ("acq",)
         if len(args) > len(names):
             raise TypeError(f"{self.name}() takes {len(names) + 1} positional arguments; the rest by name")
@@ -131,15 +147,13 @@ class Method:
             raise TypeError(f"acq must be an Acquisition, not {type(acq).__name__}")
         if data.ndim == 4 and data.shape[3] != acq.echoes:
             raise InputError(
-                f"{self.stage.data} has {data.shape[3]} echoes but {acq.echoes} echo times are given",
+                f"{self.data} has {data.shape[3]} echoes but {acq.echoes} echo times are given",
                 fix="Give one echo time per echo",
             )
         if not self.stage.takes_mask:
-            return self.function(
-                inside(data, None, self.stage.data), acq, **self._checked(kwargs, data, None)
-            )
+            return self.function(inside(data, None, self.data), acq, **self._checked(kwargs, data, None))
         mask = as_mask(kwargs.pop("mask"), data.shape[:3])
-        data = inside(data, mask, self.stage.data)
+        data = inside(data, mask, self.data)
         return self.function(data, mask, acq, **self._checked(kwargs, data, mask))
 
     def _checked(self, kwargs: dict[str, Any], data: np.ndarray, mask: np.ndarray | None) -> dict[str, Any]:
@@ -158,19 +172,24 @@ class Method:
                 continue
             value = np.asarray(kwargs[name])
             if value.shape[:3] != data.shape[:3]:
-                raise InputError(f"{name} has shape {value.shape[:3]} but {self.stage.data} {data.shape[:3]}")
+                raise InputError(f"{name} has shape {value.shape[:3]} but {self.data} {data.shape[:3]}")
             if value.dtype == bool:
                 continue
             kwargs[name] = inside(as_volume(value, name, value.ndim), mask, name)
         return kwargs
 
 
-def method(stage: str, *, reference: str | tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Method]:
-    """Register a function as a method of `stage`; `reference` is the DOI of its paper, or several."""
+def method(
+    stage: str, *, reference: str | tuple[str, ...] = (), of: Source | None = None
+) -> Callable[[Callable[..., Any]], Method]:
+    """Register a function as a method of `stage`; `reference` is the DOI of its paper, or several.
+
+    `of` says what the method starts from, if that is not what the stage before hands on.
+    """
     references = (reference,) if isinstance(reference, str) else tuple(reference)
 
     def register(function: Callable[..., Any]) -> Method:
-        m = Method(STAGES[stage], function, references)
+        m = Method(STAGES[stage], function, references, of)
         _registry[stage, m.name] = m
         return m
 

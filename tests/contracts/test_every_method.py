@@ -52,8 +52,8 @@ class Example:
         return {k: self.arrays[k] for k in m.inputs if k in self.arrays}
 
     def data(self, m: Method) -> np.ndarray:
-        key = {"field": "local" if m.stage.name == "inversion" else "total"}.get(m.stage.data, m.stage.data)
-        return self.arrays[key]
+        key = "local" if m.stage.name == "inversion" and m.of is None else m.data
+        return self.arrays[{"field": "total", "total_field": "total"}.get(key, key)]
 
     def run(self, m: Method, **replace: Any) -> dict[str, np.ndarray]:
         data = replace.pop("data", self.data(m))
