@@ -89,8 +89,8 @@ def conjugate_gradients(
 
 
 def _dot(a: Volume, b: Volume) -> float:
-    # Plane by plane in float64: BLAS sums depend on its threads, and float32 sums drift.
-    return float(sum(np.einsum("...,...->", x, y, dtype=np.float64) for x, y in zip(a, b, strict=True)))
+    # Plane by plane in float64: float32 sums drift, and BLAS sums depend on its threads.
+    return float(sum(np.multiply(x, y, dtype=np.float64).sum() for x, y in zip(a, b, strict=True)))
 
 
 def _norm(a: Volume) -> float:
