@@ -54,13 +54,18 @@ def remove_background(
     mask: Any,
     acq: Acquisition,
     *,
+    magnitude: Any = None,
     noise: Any = None,
     method: str | None = None,
     **params: Any,
 ) -> LocalField:
-    """Local field in ppm and the mask where it is valid, from the total field in ppm."""
+    """Local field in ppm and the mask where it is valid, from the total field in ppm.
+
+    Methods that start from the phase (``chimap.methods("background")[name].of``) take that as their first argument, in
+    rad, (x, y, z, echo).
+    """
     m = registry.get("background", method)
-    return m(field_ppm, mask, acq, **m.takes(noise=noise), **params)
+    return m(field_ppm, mask, acq, **m.takes(magnitude=magnitude, noise=noise), **params)
 
 
 def invert(
@@ -70,12 +75,17 @@ def invert(
     *,
     magnitude: Any = None,
     noise: Any = None,
+    r2star: Any = None,
     method: str | None = None,
     **params: Any,
 ) -> Volume:
-    """Susceptibility in ppm from the local field in ppm, 0 outside the mask."""
+    """Susceptibility in ppm from the local field in ppm, 0 outside the mask.
+
+    Single-step methods take the total field or the phase of all echoes instead: what
+    ``chimap.methods("inversion")[name].of`` says.
+    """
     m = registry.get("inversion", method)
-    return m(field_ppm, mask, acq, **m.takes(magnitude=magnitude, noise=noise), **params)
+    return m(field_ppm, mask, acq, **m.takes(magnitude=magnitude, noise=noise, r2star=r2star), **params)
 
 
 def map_r2star(

@@ -18,7 +18,7 @@ def report_data(result: Result, command: str = "") -> ReportData:
     """Everything that the report says; reads the maps from the disk."""
     masks = {
         "brain": _array(result, "mask", r.BRAIN),
-        "valid": _array(result, "background", r.VALID),
+        "valid": _valid(result),
     }
     return ReportData(
         title="Quantitative susceptibility mapping",
@@ -60,7 +60,7 @@ def acquisition(result: Result) -> dict[str, Any]:
 
 def maps(result: Result) -> list[MapItem]:
     """The pictures in the order of the stages."""
-    valid = _array(result, "background", r.VALID)
+    valid = _valid(result)
     brain = _array(result, "mask", r.BRAIN)
     plan: list[tuple[str, str, str, str, r.Output, dict[str, Any]]] = [
         (
@@ -181,6 +181,12 @@ def reference(result: Result) -> dict[str, Any]:
     if result.reference.get("voxels") is not None:
         out["voxels"] = int(result.reference["voxels"])
     return out
+
+
+def _valid(result: Result) -> np.ndarray | None:
+    """Where the map is valid: the brain where no background stage ran."""
+    valid = _array(result, "background", r.VALID)
+    return _array(result, "mask", r.BRAIN) if valid is None else valid
 
 
 def _first_phase(result: Result) -> np.ndarray | None:

@@ -52,7 +52,7 @@ def chosen(args: argparse.Namespace, stage: str) -> presets.Choice:
 
 
 def add_acquisition(parser: argparse.ArgumentParser, *, te: bool = True) -> None:
-    """Add --acq and the flags that may stand in for it."""
+    """Add --acq and the flags that may stand in for it (`te`: echo times among them)."""
     group = parser.add_argument_group("acquisition", "a params.json, or flags that replace or overrule it")
     group.add_argument("--acq", metavar="JSON", help="file with TE [s], B0 [T], B0_dir and voxel_size [mm]")
     if te:
@@ -64,8 +64,10 @@ def add_acquisition(parser: argparse.ArgumentParser, *, te: bool = True) -> None
     group.add_argument("--voxel", type=float, nargs=3, metavar=("X", "Y", "Z"), help="voxel size in mm")
 
 
-def acquisition(args: argparse.Namespace, image: str) -> Acquisition:
+def acquisition(args: argparse.Namespace, image: str, *, needs_te: bool = True) -> Acquisition:
     """The acquisition from --acq and its replacements; voxel size and B0 direction default to the header's.
+
+    A stage that works on a field in ppm needs neither echo times nor field strength (`needs_te` False).
 
     Raises
     ------
@@ -77,8 +79,6 @@ def acquisition(args: argparse.Namespace, image: str) -> Acquisition:
     if args.acq is not None:
         acq = Acquisition.from_json(args.acq, voxel_size_mm=header.zooms_mm)
     else:
-        # A stage that works on a field in ppm needs neither echo times nor field strength.
-        needs_te = hasattr(args, "te")
         missing = [f for f, v in (("--te", te), ("--b0", b0)) if v is None] if needs_te else []
         if missing:
             raise InputError(

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-import numpy as np
-
-from chimap.cli import _stage
+from chimap.cli import _stage, _start
 
 SUMMARY = "susceptibility [ppm] from the local field"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this command."""
-    parser.add_argument("--field", required=True, metavar="NII", help="local field in ppm")
-    parser.add_argument("--mask", required=True, metavar="NII", help="where the local field is valid")
-    parser.add_argument(
-        "--magnitude", metavar="NII", help="magnitude, 3-D or 4-D (combined by its root sum of squares)"
-    )
-    parser.add_argument("--noise", metavar="NII", help="standard deviation of the field in ppm")
+    _start.add_start(parser, "local field in ppm (total field for the methods that start from it)")
+    parser.add_argument("--r2star", metavar="NII", help="R2* in 1/s, for methods that use it")
     parser.add_argument("-o", "--output", required=True, metavar="NII", help="susceptibility in ppm")
-    _stage.add_acquisition(parser, te=False)
+    _stage.add_acquisition(parser)
     _stage.add_choice(parser, "inversion")
 
 
@@ -33,25 +27,13 @@ def run(args: argparse.Namespace) -> int:
     """Read, invert, write."""
     _stage.check_output(args.output)
     choice = _stage.chosen(args, "inversion")
-    acq = _stage.acquisition(args, args.field)
-    field = _stage.read(args.field)
-    like = (args.field, field.shape)
-    mask = _stage.read_mask(args.mask, like)
-    noise = _stage.read(args.noise, like) if args.noise else None
-    magnitude = _stage.read(args.magnitude, like, ndim=4) if args.magnitude else None
-    if magnitude is not None:
-        magnitude = np.sqrt(np.einsum("xyze,xyze->xyz", magnitude, magnitude))
+    start = _start.read_start(args, choice.method)
     chi = _stage.execute(
         args,
         choice,
         lambda c, progress: c.method(
-            field,
-            mask,
-            acq,
-            progress=progress,
-            **c.method.takes(magnitude=magnitude, noise=noise),
-            **c.parameters,
+            start.data, start.mask, start.acq, progress=progress, **start.arrays, **c.parameters
         ),
     )
-    _stage.save(args.output, chi, args.field, "susceptibility [ppm]")
+    _stage.save(args.output, chi, start.like, "susceptibility [ppm]")
     return 0

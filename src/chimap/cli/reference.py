@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Read, subtract, write; the reference goes into the sidecar."""
     _stage.check_output(args.output)
     choice = _stage.chosen(args, "reference")
-    acq = _stage.acquisition(args, args.chi)
+    acq = _stage.acquisition(args, args.chi, needs_te=False)
     chi = _stage.read(args.chi)
     like = (args.chi, chi.shape)
     mask = _stage.read_mask(args.mask, like)

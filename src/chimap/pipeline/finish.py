@@ -38,6 +38,7 @@ def finish(
             dict(done.record["parameters"]),
             tuple(done.record["references"]),
             _refined(done.record),
+            (run.choices[stage].method.of or "") if stage in run.choices else "",
         )
         for stage, done in run.done.items()
         if stage != "read"

@@ -97,22 +97,37 @@ def reconstruct(
     sign = {"+": 1, "-": -1}.get(phase_sign, 1)
     if phase_sign == "auto" and combined is not None:
         sign = detect_sign(total.field_ppm, np.nan_to_num(combined), mask, acq).sign
-    field_ppm = total.field_ppm if sign > 0 else -total.field_ppm
+    field_ppm = signed(total.field_ppm, sign)
     report(2, 5, stage="field")
 
-    c = stages["background"]
-    local = c.method(field_ppm, mask, acq, **c.method.takes(noise=total.noise_ppm), **c.parameters)
-    report(3, 5, stage="background")
-
+    arrays = {"magnitude": combined, "noise": total.noise_ppm}
+    valid = mask
     c = stages["inversion"]
-    arrays = c.method.takes(magnitude=combined, noise=local.noise_ppm)
-    chi = c.method(local.field_ppm, local.mask, acq, **arrays, **c.parameters)
+    if c.method.of is None:
+        b = stages["background"]
+        if b.method.of == "phase":
+            local = b.method(
+                signed(phase, sign), mask, acq, **b.method.takes(magnitude=magnitude), **b.parameters
+            )
+        else:
+            local = b.method(field_ppm, mask, acq, **b.method.takes(**arrays), **b.parameters)
+        field_ppm, valid, arrays["noise"] = local.field_ppm, local.mask, local.noise_ppm
+        report(3, 5, stage="background")
+    if c.method.of == "phase":
+        chi = c.method(signed(phase, sign), mask, acq, **c.method.takes(magnitude=magnitude), **c.parameters)
+    else:
+        chi = c.method(field_ppm, valid, acq, **c.method.takes(**arrays), **c.parameters)
     report(4, 5, stage="inversion")
 
     c = stages["reference"]
-    result = c.method(chi, local.mask, acq, **c.method.takes(region=region), **c.parameters)
+    result = c.method(chi, valid, acq, **c.method.takes(region=region), **c.parameters)
     report(5, 5, stage="reference")
     return replace(result, reference={**result.reference, "phase_sign": sign})
+
+
+def signed(phase: Any, sign: int) -> np.ndarray:
+    """Phase that grows with the field."""
+    return np.asarray(phase) if sign > 0 else np.negative(phase)
 
 
 def root_sum_of_squares(magnitude: np.ndarray) -> np.ndarray:

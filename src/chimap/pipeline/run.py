@@ -14,7 +14,7 @@ from chimap.errors import InputError
 from chimap.io.nifti import load_volume
 from chimap.io.scan import Scan
 from chimap.masking.quality import refine
-from chimap.pipeline import presets, regions
+from chimap.pipeline import presets, regions, sources
 from chimap.pipeline.console import Console
 from chimap.pipeline.finish import finish
 from chimap.pipeline.lost import lost_voxels
@@ -94,17 +94,20 @@ class _Run(Runner):
         for path in (self.options.labels, self.options.truth, *self._reference_file()):
             if path is not None and not path.is_file():
                 raise InputError("there is no such file", file=path)
+        sources.check_choice(self.options)
         self._read()
         self._mask()
         self._field()
         self._r2star()
-        self._data = None
+        if not sources.phase_needed(self.options):
+            self._data = None
         self._background()
         self._inversion()
         reference = self._reference()
         for name in ("read", "field", "background", "inversion"):
-            for artifact in self.done[name].artifacts.values():
-                artifact.drop()
+            if name in self.done:
+                for artifact in self.done[name].artifacts.values():
+                    artifact.drop()
         table = self._regions()
         return finish(self, reference, table, self.warnings)
 
@@ -171,14 +174,14 @@ class _Run(Runner):
     def _field(self) -> None:
         needs = {
             "scan": self.done["read"].record["key"],
-            "mask": self._sha("mask", BRAIN),
+            "mask": self.sha("mask", BRAIN),
             "sign": self.options.phase_sign,
-            "magnitude": self._sha("read", COMBINED),
+            "magnitude": self.sha("read", COMBINED),
         }
 
         def compute(choice: Choice, progress: Callable[..., None]) -> Any:
-            data = self._echoes()
-            mask = self._brain()
+            data = self.echoes()
+            mask = self.brain()
             arrays = {"magnitude": data.magnitude}
             field = choice.method(
                 data.phase,
@@ -190,7 +193,7 @@ class _Run(Runner):
             )
             del data
             self._drop_phase()
-            excluded, lost = lost_voxels(field, self.acq, self._combined())
+            excluded, lost = lost_voxels(field, self.acq, self.combined())
             total, told = self._signed(field.field_ppm, mask, self.acq)
             out = {TOTAL.suffix: total, NOISE.suffix: field.noise_ppm, EXCLUDED.suffix: excluded}
             return out, {"phase_sign": told, "excluded": lost}
@@ -206,7 +209,7 @@ class _Run(Runner):
 
     def _drop_phase(self) -> None:
         """The phase has served; the magnitude of all echoes is needed once more."""
-        if self._data is not None:
+        if self._data is not None and not sources.phase_needed(self.options):
             nothing = np.empty((*self._data.phase.shape[:3], 0), np.float32)
             self._data = replace(self._data, phase=nothing)
 
@@ -216,7 +219,7 @@ class _Run(Runner):
             what = f"phase sign {self.options.phase_sign} as given by the user"
             told: dict[str, Any] = {"sign": sign, "decided": True, "correlation": None, "what": what}
             return (total if sign > 0 else -total), {**told, "warning": False}
-        combined = self._combined()
+        combined = self.combined()
         if combined is None:
             what = "phase sign could not be told without a magnitude; taken as positive"
             return total, {"sign": 1, "decided": False, "correlation": None, "what": what, "warning": True}
@@ -237,16 +240,16 @@ class _Run(Runner):
         self._drop_phase()
         needs = {
             "scan": self.done["read"].record["key"],
-            "mask": self._sha("mask", BRAIN),
-            "field": self._sha("field", TOTAL),
+            "mask": self.sha("mask", BRAIN),
+            "field": self.sha("field", TOTAL),
         }
 
         def compute(choice: Choice, progress: Callable[..., None]) -> Any:
-            data = self._echoes()
+            data = self.echoes()
             arrays = {"field": self.done["field"][TOTAL.suffix].get()}
             fit = choice.method(
                 data.magnitude,
-                self._brain(),
+                self.brain(),
                 data.acq,
                 progress=progress,
                 **choice.method.takes(**arrays),
@@ -259,59 +262,38 @@ class _Run(Runner):
             artifact.drop()
 
     def _background(self) -> None:
-        needs = {
-            "field": self._sha("field", TOTAL),
-            "noise": self._sha("field", NOISE),
-            "mask": self._sha("mask", BRAIN),
-        }
+        method = self.options.choice("background").method
+        if self.options.choice("inversion").method.of is not None:
+            return  # the inversion does this as well
 
         def compute(choice: Choice, progress: Callable[..., None]) -> Any:
-            noise = self.done["field"].get(NOISE.suffix)
-            arrays = {"noise": noise.get() if noise else None}
-            total = self.done["field"][TOTAL.suffix].get()
+            start = sources.start_of(self, choice.method)
             local = choice.method(
-                total,
-                self._brain(),
-                self.acq,
-                progress=progress,
-                **choice.method.takes(**arrays),
-                **choice.parameters,
+                start.data, start.mask, self.acq, progress=progress, **start.arrays, **choice.parameters
             )
             out = {
                 LOCAL.suffix: local.field_ppm,
                 VALID.suffix: local.mask,
                 LOCAL_NOISE.suffix: local.noise_ppm,
             }
-            kept = float(local.mask.sum()) / float(self._brain().sum())
+            kept = float(local.mask.sum()) / float(self.brain().sum())
             return out, {"kept_of_mask": round(kept, 4)}
 
-        self._stage("background", needs, (LOCAL, VALID, LOCAL_NOISE), compute)
+        self._stage("background", sources.needs_of(self, method), (LOCAL, VALID, LOCAL_NOISE), compute)
         for artifact in self.done["field"].artifacts.values():
             artifact.drop()
 
     def _inversion(self) -> None:
-        local = self.done["background"]
-        needs = {
-            "field": self._sha("background", LOCAL),
-            "mask": self._sha("background", VALID),
-            "noise": self._sha("background", LOCAL_NOISE),
-            "magnitude": self._sha("read", COMBINED),
-        }
-
         def compute(choice: Choice, progress: Callable[..., None]) -> Any:
-            noise = local.get(LOCAL_NOISE.suffix)
-            arrays = {"magnitude": self._combined(), "noise": noise.get() if noise else None}
+            start = sources.start_of(self, choice.method)
             chi = choice.method(
-                local[LOCAL.suffix].get(),
-                local[VALID.suffix].get(),
-                self.acq,
-                progress=progress,
-                **choice.method.takes(**arrays),
-                **choice.parameters,
+                start.data, start.mask, self.acq, progress=progress, **start.arrays, **choice.parameters
             )
             return {RAW_CHI.suffix: chi}, {}
 
-        self._stage("inversion", needs, (RAW_CHI,), compute)
+        method = self.options.choice("inversion").method
+        self._stage("inversion", sources.needs_of(self, method), (RAW_CHI,), compute)
+        self._data = None
 
     def _reference_file(self) -> tuple[Path, ...]:
         r = self.options.reference
@@ -321,14 +303,14 @@ class _Run(Runner):
         name = str(self.options.reference)
         file = self._reference_file()
         needs = {
-            "chi": self._sha("inversion", RAW_CHI),
-            "mask": self._sha("background", VALID),
+            "chi": self.sha("inversion", RAW_CHI),
+            "mask": self.valid.sha256,
             "region": file_sha256(file[0]) if file else name,
-            "r2star": self._sha("r2star", R2STAR) if name == "csf" and "r2star" in self.done else None,
+            "r2star": self.sha("r2star", R2STAR) if name == "csf" and "r2star" in self.done else None,
         }
 
         def compute(choice: Choice, progress: Callable[..., None]) -> Any:
-            valid = self.done["background"][VALID.suffix].get()
+            valid = self.valid.get()
             region = self._region(name, file, valid)
             chi = self.done["inversion"][RAW_CHI.suffix].get()
             result = choice.method(
@@ -372,7 +354,7 @@ class _Run(Runner):
         labels_file, truth_file = self.options.labels, self.options.truth
         if labels_file is None:
             return []
-        valid = self.done["background"][VALID.suffix].get()
+        valid = self.valid.get()
         labels, _ = load_volume(labels_file, ndim=3)
         truth = load_volume(truth_file, ndim=3)[0] if truth_file is not None else None
         for path, volume in ((labels_file, labels), (truth_file, truth)):

@@ -16,10 +16,10 @@ from chimap.io.scan import Scan, ScanData
 from chimap.pipeline.checks import deep_checks
 from chimap.pipeline.console import Console
 from chimap.pipeline.measure import Measure, append_log, plain, release_memory
-from chimap.pipeline.plan import BRAIN, COMBINED, Options, scan_folder, write_description
+from chimap.pipeline.plan import BRAIN, COMBINED, VALID, Options, scan_folder, write_description
 from chimap.pipeline.presets import Choice
 from chimap.pipeline.reconstruct import root_sum_of_squares
-from chimap.pipeline.store import Done, Output, Store, code_sha256, file_sha256, key_of
+from chimap.pipeline.store import Artifact, Done, Output, Store, code_sha256, file_sha256, key_of
 from chimap.types import Mask, Volume
 
 
@@ -119,11 +119,11 @@ class Runner:
     def affine(self) -> np.ndarray:
         return np.asarray(self.done["read"].record["affine"], dtype=float)
 
-    def _echoes(self) -> ScanData:
+    def echoes(self) -> ScanData:
         """The data with zeros outside the mask, in place: methods then need no copy of their own."""
         data = self.data()
         if not self._masked:
-            outside = ~self._brain()
+            outside = ~self.brain()
             for volumes in (data.phase, data.magnitude):
                 if volumes is not None:
                     for echo in np.moveaxis(volumes, 3, 0):
@@ -131,10 +131,19 @@ class Runner:
             self._masked = True
         return data
 
-    def _brain(self) -> Mask:
+    def brain(self) -> Mask:
+        """The brain mask."""
         return self.done["mask"][BRAIN.suffix].get()
 
-    def _combined(self) -> Volume | None:
+    @property
+    def valid(self) -> Artifact:
+        """Where susceptibility is valid: the background stage's mask, or the brain's where no such stage ran."""
+        if "background" in self.done:
+            return self.done["background"][VALID.suffix]
+        return self.done["mask"][BRAIN.suffix]
+
+    def combined(self) -> Volume | None:
+        """Magnitude combined over the echoes, if there is one."""
         artifact = self.done["read"].get(COMBINED.suffix)
         return None if artifact is None else artifact.get()
 
@@ -187,6 +196,7 @@ class Runner:
         self.done[stage] = done
         return done
 
-    def _sha(self, stage: str, output: Output) -> str | None:
+    def sha(self, stage: str, output: Output) -> str | None:
+        """Hash of a stage's result, None where the stage made none of that kind."""
         artifact = self.done[stage].get(output.suffix)
         return None if artifact is None else artifact.sha256

@@ -32,6 +32,7 @@ class StageText:
     parameters: dict[str, Any] = field(default_factory=dict)
     references: tuple[str, ...] = ()
     extra: str = ""
+    of: str = ""  # what the method starts from, where that is not the result of the stage before
 
 
 @functools.cache
@@ -91,6 +92,10 @@ def methods_text(
         told = f" ({summary})" if summary else ""
         with_ = f" with {settings}" if settings else ""
         verb = _VERBS.get(s.stage, f"Stage {s.stage} used method")
+        if s.of and s.stage == "inversion":
+            verb = f"Susceptibility was computed in a single step from the {s.of} with method"
+        elif s.of:
+            verb = f"Background fields were removed from the {s.of} with method"
         sentences.append(
             f"{verb} {s.method}{told}{cite(s.references)}{with_}.{' ' + s.extra if s.extra else ''}"
         )
