@@ -187,11 +187,23 @@ def test_single_echo_and_no_magnitude(scan, coarse, tmp_path):
     one = replace(scan, phase=scan.phase[1:2], magnitude=scan.magnitude[1:2], te_s=scan.te_s[1:2])
     result, watch = _run(one, tmp_path / "one")
     assert "r2star" not in watch.ran and result.chi.exists()
+    assert any("no R2* map" in w and "single echo" in w for w in result.warnings)
     bare = replace(scan, magnitude=(), mask=coarse.flat / "mask.nii.gz")
     result, _ = _run(bare, tmp_path / "bare")
     assert result.chi.exists() and any("could not be told" in w for w in result.warnings)
     with pytest.raises(InputError, match="no magnitude"):
         _run(replace(scan, magnitude=()), tmp_path / "no")
+
+
+def test_two_echoes_have_r2star_from_the_methods_that_can(scan, coarse, tmp_path):
+    two = replace(scan, phase=scan.phase[:2], magnitude=scan.magnitude[:2], te_s=scan.te_s[:2])
+    result, watch = _run(two, tmp_path / "out")
+    assert "r2star" not in watch.ran
+    assert any("arlo needs 3 echoes" in w and "loglinear" in w for w in result.warnings)
+    result, watch = _run(two, tmp_path / "out", replace(FAST, methods={"r2star": "loglinear"}))
+    assert watch.ran == ["r2star"] and not result.warnings
+    rate = nib.load(result.done["r2star"][r.R2STAR.suffix].path).get_fdata()
+    assert 5 < np.median(rate[rate > 0]) < 60
 
 
 def test_array_verb_gives_the_same(first, scan):

@@ -235,7 +235,12 @@ class _Run(Runner):
         return (total if found.sign > 0 else -total), told
 
     def _r2star(self) -> None:
-        if self.acq.echoes < 3 or self.done["read"].get(COMBINED.suffix) is None:
+        if self.done["read"].get(COMBINED.suffix) is None:
+            return
+        refused = self._r2star_refused()
+        if refused is not None:
+            self.warnings.append(f"no R2* map was made: {refused}")
+            self.console.note(self.warnings[-1])
             return
         self._drop_phase()
         needs = {
@@ -260,6 +265,19 @@ class _Run(Runner):
         done = self._stage("r2star", needs, (R2STAR, T2STAR), compute)
         for artifact in done.artifacts.values():
             artifact.drop()
+
+    def _r2star_refused(self) -> InputError | None:
+        """Why R2* cannot be mapped from so few echoes, in the method's own words; None if it can be."""
+        if self.acq.echoes > 2:
+            return None
+        choice = self.options.choice("r2star")
+        voxel = np.ones((1, 1, 1, self.acq.echoes), np.float32)
+        known = choice.method.takes(field=voxel[..., 0])
+        try:
+            choice.method(voxel, voxel[..., 0] > 0, self.acq, **known, **choice.parameters)
+        except InputError as e:
+            return e
+        return None
 
     def _background(self) -> None:
         method = self.options.choice("background").method
@@ -334,7 +352,7 @@ class _Run(Runner):
         if name == "csf":
             if "r2star" not in self.done:
                 raise InputError(
-                    "CSF is found by its low R2*, which needs 3 echoes or more with their magnitude",
+                    "CSF is found by its low R2*, and there is no R2* map (it takes echoes with their magnitude)",
                     fix="Give --reference whole or a mask file",
                 )
             return regions.csf_region(self.done["r2star"][R2STAR.suffix].get(), valid, self.acq.voxel_size_mm)

@@ -13,6 +13,8 @@ from chimap.types import Mask, Volume
 MAX_T2STAR_S = 1.0
 """T2* is not reported longer than this."""
 
+SINGLE_ECHO = "R2* cannot be had from a single echo"
+
 
 def check(acq: Acquisition, echoes: int, max_r2star: float, name: str, instead: str) -> None:
     """Raise `InputError` with too few echoes for the method `name`, or a limit that is none."""

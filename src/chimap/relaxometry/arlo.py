@@ -7,7 +7,7 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.numerics.threads import jit, slabs
 from chimap.registry import method
-from chimap.relaxometry._common import check, relaxation
+from chimap.relaxometry._common import SINGLE_ECHO, check, relaxation
 from chimap.results import Relaxation
 from chimap.types import Mask, Progress, Volume
 
@@ -57,7 +57,8 @@ def arlo(
     ----------
     Pei et al., Magn Reson Med 2015, doi 10.1002/mrm.25137.
     """
-    check(acq, 3, max_r2star, "arlo", "Use the method loglinear, which needs two")
+    instead = "Use the method loglinear, which needs two" if acq.echoes == 2 else SINGLE_ECHO
+    check(acq, 3, max_r2star, "arlo", instead)
     te = np.asarray(acq.te_s)
     first, second = np.diff(te)[:-1], np.diff(te)[1:]
     span = first + second

@@ -9,7 +9,7 @@ from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.numerics.box import Box
 from chimap.registry import method
-from chimap.relaxometry._common import check
+from chimap.relaxometry._common import SINGLE_ECHO, check
 from chimap.relaxometry._decay import fit_decay
 from chimap.results import Relaxation
 from chimap.types import Mask, Progress, Volume, silent
@@ -74,7 +74,7 @@ def gradient_corrected(
     Hernando et al., Magn Reson Med 2012, doi 10.1002/mrm.23306; noise floor as Feng et al., Magn Reson Med 2013,
     doi 10.1002/mrm.24607.
     """
-    check(acq, 2, max_r2star, "gradient_corrected", "R2* cannot be had from a single echo")
+    check(acq, 2, max_r2star, "gradient_corrected", SINGLE_ECHO)
     if field is None:
         raise InputError(
             "gradient_corrected needs the total field, from which it takes the gradients",

@@ -7,7 +7,7 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.numerics.threads import jit, slabs
 from chimap.registry import method
-from chimap.relaxometry._common import check, line, relaxation
+from chimap.relaxometry._common import SINGLE_ECHO, check, line, relaxation
 from chimap.results import Relaxation
 from chimap.types import Mask, Progress, Volume
 
@@ -55,7 +55,7 @@ def loglinear(
     ----------
     Compared with other fits in Pei et al., Magn Reson Med 2015, doi 10.1002/mrm.25137.
     """
-    check(acq, 2, max_r2star, "loglinear", "R2* cannot be had from a single echo")
+    check(acq, 2, max_r2star, "loglinear", SINGLE_ECHO)
     rate = np.zeros(mask.shape, np.float32)
     te = np.asarray(acq.te_s)
     slabs(_rate, mask.shape[0], np.moveaxis(magnitude, 3, 0), mask, te, max_r2star, rate)

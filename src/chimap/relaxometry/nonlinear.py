@@ -6,7 +6,7 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.registry import method
-from chimap.relaxometry._common import check
+from chimap.relaxometry._common import SINGLE_ECHO, check
 from chimap.relaxometry._decay import fit_decay
 from chimap.results import Relaxation
 from chimap.types import Mask, Progress, Volume, silent
@@ -61,6 +61,6 @@ def nonlinear(
     ----------
     The first-moment model of Feng et al., Magn Reson Med 2013, doi 10.1002/mrm.24607, for one coil.
     """
-    check(acq, 2, max_r2star, "nonlinear", "R2* cannot be had from a single echo")
+    check(acq, 2, max_r2star, "nonlinear", SINGLE_ECHO)
     turns = np.zeros((0, *mask.shape), np.float32)
     return fit_decay(magnitude, mask, acq, turns, sigma, max_r2star, progress)
