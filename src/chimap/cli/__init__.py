@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "reconstruct a BIDS data set, a DICOM folder or NIfTI files"),
     "check": ("check", "say whether a scan can be used, and what to do if not"),
     "mask": ("mask", "brain mask from the magnitude"),
+    "combine-coils": ("combine_coils", "one phase and magnitude from uncombined receive channels"),
     "unwrap": ("unwrap", "phase without 2 pi steps"),
     "field": ("field", "total field [ppm] from the phase of all echoes"),
     "background": ("background", "local field [ppm] from the total field"),
@@ -35,7 +36,7 @@ _GROUPS = (
     ("whole scans", ("demo", "run", "check")),
     (
         "single stages on NIfTI files",
-        ("mask", "unwrap", "field", "background", "invert", "r2star", "reference"),
+        ("combine-coils", "mask", "unwrap", "field", "background", "invert", "r2star", "reference"),
     ),
     ("tools", ("score", "simulate", "methods")),
 )
@@ -182,7 +183,7 @@ def overview() -> str:
     ]
     for title, commands in _GROUPS:
         lines += ["", title]
-        lines += [f"  {name:<12}{COMMANDS[name][1]}" for name in commands]
+        lines += [f"  {name:<15}{COMMANDS[name][1]}" for name in commands]
     lines += [
         "",
         "first steps",
