@@ -169,6 +169,17 @@ def test_flags_stand_in_for_acq(chain, coarse, tmp_path):
     assert np.array_equal(_data(tmp_path / "t.nii.gz"), _data(chain / "total.nii.gz"))
 
 
+def test_reliability_of_unwrapping(chain, coarse, tmp_path):
+    flat, out = coarse.flat, tmp_path / "r.nii.gz"
+    argv = ["unwrap", "--phase", flat / "phase.nii.gz", "--magnitude", flat / "magnitude.nii.gz"]
+    argv += ["--mask", flat / "mask.nii.gz", "--acq", flat / "params.json", "-o", tmp_path / "u.nii.gz"]
+    assert main([*map(str, argv), "--reliability-out", str(out), "--quiet"]) == 0
+    assert np.array_equal(_data(tmp_path / "u.nii.gz"), _data(chain / "unwrapped.nii.gz"))
+    mask, trust = _data(flat / "mask.nii.gz") > 0, _data(out)
+    assert trust.shape == mask.shape and not trust[~mask].any() and 0 <= trust.min() <= trust.max() <= 1
+    assert np.median(trust[mask]) > 0.8
+
+
 def test_score_prints_json(chain, coarse, capsys):
     truth = coarse.flat / "truth"
     argv = ["score", "--recon", truth / "chimap.nii.gz", "--truth", truth / "chimap.nii.gz"]

@@ -18,6 +18,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", required=True, metavar="NII", help="where to unwrap")
     parser.add_argument("-o", "--output", required=True, metavar="NII", help="unwrapped phase in rad")
     parser.add_argument(
+        "--reliability-out",
+        metavar="NII",
+        help="how far each voxel can be trusted, 0 to 1: its echoes on a line, no steps to its neighbours",
+    )
+    parser.add_argument(
         "--phase-range", type=float, nargs=2, metavar=("MIN", "MAX"), help="stored values for -pi and +pi"
     )
     _stage.add_acquisition(parser)
@@ -31,7 +36,7 @@ def method_arguments(parser: argparse.ArgumentParser, known: argparse.Namespace)
 
 def run(args: argparse.Namespace) -> int:
     """Read, unwrap, write."""
-    _stage.check_output(args.output)
+    _stage.check_output(args.output, args.reliability_out)
     choice = _stage.chosen(args, "unwrap")
     acq = _stage.acquisition(args, args.phase)
     phase = _stage.read_phase(args.phase, acq.echoes, args.phase_range, _stage.console_of(args))
@@ -46,4 +51,9 @@ def run(args: argparse.Namespace) -> int:
         ),
     )
     _stage.save(args.output, unwrapped, args.phase, "unwrapped phase [rad]")
+    if args.reliability_out:
+        from chimap.phase.reliability import reliability
+
+        trust = reliability(unwrapped, phase, mask, acq, magnitude)
+        _stage.save(args.reliability_out, trust, args.phase, "reliability of the unwrapped phase")
     return 0
