@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from chimap import registry
+from chimap import registry, tuning
 from chimap.acquisition import Acquisition
 from chimap.results import Field, LocalField, Relaxation
 from chimap.types import Mask, Volume
@@ -82,10 +82,13 @@ def invert(
     """Susceptibility in ppm from the local field in ppm, 0 outside the mask.
 
     Single-step methods take the total field or the phase of all echoes instead: what
-    ``chimap.methods("inversion")[name].of`` says.
+    ``chimap.methods("inversion")[name].of`` says. One number may be chosen by a rule: ``lam="auto:lcurve"``, or
+    ``"auto"`` for the recommended rule; `chimap.tuning.tune` also tells what it found.
     """
     m = registry.get("inversion", method)
-    return m(field_ppm, mask, acq, **m.takes(magnitude=magnitude, noise=noise, r2star=r2star), **params)
+    arrays = {"magnitude": magnitude, "noise": noise, "r2star": r2star}
+    params, _ = tuning.resolve(m, params, field_ppm, mask, acq, arrays)
+    return m(field_ppm, mask, acq, **m.takes(**arrays), **params)
 
 
 def map_r2star(

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "field": ("field", "total field [ppm] from the phase of all echoes"),
     "background": ("background", "local field [ppm] from the total field"),
     "invert": ("invert", "susceptibility [ppm] from the local field"),
+    "tune": ("tune", "choose a parameter of an inversion method for a scan"),
     "r2star": ("r2star", "R2* [1/s] and T2* [s] from the magnitude of several echoes"),
     "reference": ("reference", "susceptibility relative to a region"),
     "score": ("score", "compare a map with the truth (JSON)"),
@@ -38,7 +39,7 @@ _GROUPS = (
         "single stages on NIfTI files",
         ("combine-coils", "mask", "unwrap", "field", "background", "invert", "r2star", "reference"),
     ),
-    ("tools", ("score", "simulate", "methods")),
+    ("tools", ("tune", "score", "simulate", "methods")),
 )
 
 

@@ -6,6 +6,7 @@ import argparse
 import typing
 from typing import Any
 
+from chimap import tuning
 from chimap.errors import InputError
 from chimap.registry import Method, Parameter, union_members
 
@@ -72,6 +73,9 @@ def convert(parameter: Parameter, given: str | list[str]) -> Any:
     members = union_members(parameter.type)
     if type(None) in typing.get_args(parameter.type) and [w.lower() for w in words] == ["none"]:
         return None
+    # A rule in place of a number; `presets.choose` refuses it where there is none.
+    if len(words) == 1 and tuning.is_automatic(words[0]) and tuning.takes_number(parameter):
+        return words[0]
     # The narrower types first: "3" is an int before it is a float before it is text.
     order = {bool: 0, int: 1, float: 2, str: 9}
     for m in sorted(members, key=lambda m: order.get(m, 5)):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from chimap.cli import _stage, _start
+from chimap import tuning
+from chimap.cli import _stage, _start, _tuning
+from chimap.pipeline import presets
+from chimap.pipeline.measure import plain
+from chimap.types import Progress, Volume
 
 SUMMARY = "susceptibility [ppm] from the local field"
 
@@ -28,12 +32,19 @@ def run(args: argparse.Namespace) -> int:
     _stage.check_output(args.output)
     choice = _stage.chosen(args, "inversion")
     start = _start.read_start(args, choice.method)
-    chi = _stage.execute(
-        args,
-        choice,
-        lambda c, progress: c.method(
-            start.data, start.mask, start.acq, progress=progress, **start.arrays, **c.parameters
-        ),
-    )
+    found: list[tuning.Tuning] = []
+
+    def call(c: presets.Choice, progress: Progress) -> Volume:
+        arrays = {**start.arrays, **_tuning.noise_of(args, start)}
+        settled, tuned = tuning.resolve(
+            c.method, c.parameters, start.data, start.mask, start.acq, arrays, progress=progress
+        )
+        found.extend([tuned] if tuned else [])
+        return c.method(start.data, start.mask, start.acq, progress=progress, **start.arrays, **settled)
+
+    chi = _stage.execute(args, choice, call)
     _stage.save(args.output, chi, start.like, "susceptibility [ppm]")
+    for tuned in found:
+        _stage.console_of(args).note(_tuning.sentence(tuned))
+        _stage.note_sidecar(args.output, {"Units": "ppm", "Tuning": plain(tuned.record())})
     return 0

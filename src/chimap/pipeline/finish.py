@@ -37,7 +37,7 @@ def finish(
             run.choices[stage].method.summary if stage in run.choices else "",
             dict(done.record["parameters"]),
             tuple(done.record["references"]),
-            _refined(done.record),
+            " ".join(filter(None, (_refined(done.record), _tuned(done.record)))),
             (run.choices[stage].method.of or "") if stage in run.choices else "",
         )
         for stage, done in run.done.items()
@@ -69,6 +69,13 @@ def finish(
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         software=software(),
     )
+
+
+def _tuned(record: Mapping[str, Any]) -> str:
+    found = record.get("tuning")
+    if not found:
+        return ""
+    return f"Its {found['parameter']} was chosen by rule {found['rule']} of chimap from {found['runs']} reconstructions."
 
 
 def _refined(record: Mapping[str, Any]) -> str:

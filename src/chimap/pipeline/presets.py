@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from chimap import registry
+from chimap import registry, tuning
 from chimap.errors import InputError
 
 DEFAULT = "consensus"
@@ -59,7 +59,8 @@ def choose(
 ) -> Choice:
     """The method and parameters of a stage: the preset's, overruled by `method` and `parameters`.
 
-    A preset's parameters belong to its method: another `method` starts from that method's defaults.
+    A preset's parameters belong to its method: another `method` starts from that method's defaults. A number may be
+    ``auto:RULE``, which `chimap.tuning.resolve` replaces once the field is there.
     """
     table = dict(load(preset or DEFAULT).get(stage, {}))
     planned = table.pop("method", None)
@@ -73,5 +74,6 @@ def choose(
                 f"method {m.name} of stage {stage} has no parameter {name!r}",
                 fix=f"Its parameters are: {', '.join(known) or 'none'}",
             )
+    tuning.check(m, values)
     # TOML knows lists only; methods say tuple.
     return Choice(stage, m, {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from chimap import registry
+from chimap import registry, tuning
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.masking.quality import refine
@@ -116,7 +116,8 @@ def reconstruct(
     if c.method.of == "phase":
         chi = c.method(signed(phase, sign), mask, acq, **c.method.takes(magnitude=magnitude), **c.parameters)
     else:
-        chi = c.method(field_ppm, valid, acq, **c.method.takes(**arrays), **c.parameters)
+        settled, _ = tuning.resolve(c.method, c.parameters, field_ppm, valid, acq, arrays)
+        chi = c.method(field_ppm, valid, acq, **c.method.takes(**arrays), **settled)
     report(4, 5, stage="inversion")
 
     c = stages["reference"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chimap import tuning
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.io.nifti import load_volume
@@ -304,13 +305,33 @@ class _Run(Runner):
     def _inversion(self) -> None:
         def compute(choice: Choice, progress: Callable[..., None]) -> Any:
             start = sources.start_of(self, choice.method)
-            chi = choice.method(
-                start.data, start.mask, self.acq, progress=progress, **start.arrays, **choice.parameters
+            parameters, found = tuning.resolve(
+                choice.method,
+                choice.parameters,
+                start.data,
+                start.mask,
+                self.acq,
+                {**start.arrays, **sources.local_noise(self, choice.method)},
+                progress=progress,
             )
-            return {RAW_CHI.suffix: chi}, {}
+            chi = choice.method(
+                start.data, start.mask, self.acq, progress=progress, **start.arrays, **parameters
+            )
+            extra: dict[str, Any] = {}
+            if found is not None:
+                extra["parameters"] = {**choice.all_parameters, **parameters}
+                extra["references"] = [*choice.method.references, *found.references]
+                extra["tuning"] = found.record()
+                if found.note:
+                    self.console.note(
+                        f"{found.parameter} = {found.value:g} by rule {found.rule}: {found.note}"
+                    )
+            return {RAW_CHI.suffix: chi}, extra
 
-        method = self.options.choice("inversion").method
-        self._stage("inversion", sources.needs_of(self, method), (RAW_CHI,), compute)
+        chosen = self.options.choice("inversion")
+        automatic = tuning.automatic(chosen.method, chosen.parameters) is not None
+        code = ("chimap.tuning", "chimap.simulate") if automatic else ()
+        self._stage("inversion", sources.needs_of(self, chosen.method), (RAW_CHI,), compute, code)
         self._data = None
 
     def _reference_file(self) -> tuple[Path, ...]:

@@ -190,9 +190,7 @@ class Runner:
             sidecar = {"Sources": [i["file"] for i in self.inputs], **extra.get("sidecar", {})}
             record.pop("sidecar", None)
             done = self.store.save(stage, key, outputs, arrays, self.affine, record, sidecar)
-        append_log(
-            self.log_json, {"scan": self.store.name, **log, "parameters": plain(choice.all_parameters)}
-        )
+        append_log(self.log_json, {"scan": self.store.name, **log, "parameters": plain(record["parameters"])})
         self.done[stage] = done
         return done
 

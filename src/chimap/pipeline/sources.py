@@ -63,6 +63,12 @@ def start_of(run: Runner, method: Method) -> Start:
     return Start(before[TOTAL.suffix].get(), run.brain(), method.takes(**arrays))
 
 
+def local_noise(run: Runner, method: Method) -> dict[str, Any]:
+    """The local field's standard deviation, which rules for parameters use with every method."""
+    noise = run.done["background"].get(LOCAL_NOISE.suffix) if from_local(method) else None
+    return {"noise": noise.get()} if noise else {}
+
+
 def needs_of(run: Runner, method: Method) -> dict[str, Any]:
     """What the result of a background or inversion method depends on."""
     if method.of == "phase":
