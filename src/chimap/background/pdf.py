@@ -205,9 +205,7 @@ def _dot(a: Volume, b: Volume) -> float:
 
 
 def _weighted(a: Volume, weight: Volume) -> float:
-    return float(
-        sum((np.multiply(p, p, dtype=np.float64) * q).sum() for p, q in zip(a, weight, strict=True))
-    )
+    return float(sum((np.multiply(p, p, dtype=np.float64) * q).sum() for p, q in zip(a, weight, strict=True)))
 
 
 def _sum(a: Volume) -> float:

@@ -30,7 +30,7 @@ class _Level:
 
     coupling: Volume
     diagonal: Volume
-    factor: tuple[int, int, int]
+    factor: np.ndarray
     """How many cells along each axis make one of the next coarser level (1, 1, 1: there is none)."""
     x: Volume
     rhs: Volume
@@ -49,13 +49,17 @@ class Laplace:
         are left out (no flux through that face), and so is what lies outside the grid.
     voxel_size : 3 float
         Voxel size in mm.
+    pull : (x, y, z) float32, optional
+        Added to the operator's diagonal at unknown voxels, in units of one over the smallest voxel side squared. With
+        ``pull * target`` added to the right-hand side it pulls the solution towards `target` there, as a
+        value that is not quite certain does.
 
     Notes
     -----
-    A region of `unknown` that touches no known voxel has no unique solution; it stays 0.
+    A region of `unknown` that touches no known voxel, and that nothing pulls, has no unique solution; it stays 0.
     """
 
-    def __init__(self, unknown: Mask, known: Mask, voxel_size: Sequence[float]):
+    def __init__(self, unknown: Mask, known: Mask, voxel_size: Sequence[float], pull: Volume | None = None):
         self._levels: list[_Level] = []
         self._weights = np.array([(min(voxel_size) / v) ** 2 for v in voxel_size], np.float32)
         self._known = known
@@ -63,19 +67,22 @@ class Laplace:
         coupling = np.zeros((3, *unknown.shape), np.float32)
         diagonal = np.zeros(unknown.shape, np.float32)
         slabs(_couplings, unknown.shape[0], unknown, known, self._weights, coupling, diagonal)
+        if pull is not None:
+            np.add(diagonal, pull, out=diagonal, where=unknown)
         while True:
             shape = diagonal.shape
             near = 1.5 * min(spacing)
-            factor = tuple(
-                2 if h < near and n >= SMALLEST else 1 for h, n in zip(spacing, shape, strict=True)
-            )
+            factor = [2 if h < near and n >= SMALLEST else 1 for h, n in zip(spacing, shape, strict=True)]
+            # The finest level works on the caller's arrays.
+            own = shape if self._levels else (0, 0, 0)
             self._levels.append(
                 _Level(
                     coupling,
                     diagonal,
-                    factor,
-                    *(np.zeros(shape, np.float32) if self._levels else diagonal for _ in range(2)),
-                    np.zeros(shape, np.float32),
+                    np.array(factor),
+                    x=np.zeros(own, np.float32),
+                    rhs=np.zeros(own, np.float32),
+                    residual=np.zeros(shape, np.float32),
                 )
             )
             if max(factor) == 1:
@@ -89,6 +96,13 @@ class Laplace:
         diagonal = self._levels[0].diagonal
         slabs(_boundary, values.shape[0], values, self._known, self._weights, diagonal, rhs)
         return rhs
+
+    def spread(self, x: Volume) -> Volume:
+        """The transpose of `right_hand_side`: at each known voxel, its unknown neighbours by their couplings."""
+        out = np.zeros(x.shape, np.float32)
+        unknown = self._levels[0].diagonal > 0
+        slabs(_boundary, x.shape[0], x, unknown, self._weights, self._known.astype(np.float32), out)
+        return out
 
     def apply(self, x: Volume) -> Volume:
         """The operator applied to `x` (times the smallest voxel side squared)."""
@@ -137,10 +151,10 @@ class Laplace:
             r = level.residual
             slabs(_residual, x.shape[0], x, rhs, level.coupling, level.diagonal, r)
             shape = coarse.rhs.shape
-            slabs(_restrict, shape[0], r, np.array(level.factor), coarse.diagonal, coarse.rhs)
+            slabs(_restrict, shape[0], r, level.factor, coarse.diagonal, coarse.rhs)
             coarse.x[:] = 0
             self._cycle(n + 1, coarse.x, coarse.rhs)
-            slabs(_prolong, x.shape[0], coarse.x, np.array(level.factor), level.diagonal, x)
+            slabs(_prolong, x.shape[0], coarse.x, level.factor, level.diagonal, x)
         for _ in range(BOTTOM_SWEEPS if last else 1):
             self._sweep(level, x, rhs, (1, 0))
 
