@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from chimap.acquisition import Acquisition
+from chimap.background._smv import edge_weights, median_noise, repaired
 from chimap.errors import InputError
 from chimap.numerics.box import Box
 from chimap.numerics.fft import irfftn, rfftn
-from chimap.numerics.harmonic import fill_harmonic
+from chimap.numerics.harmonic import fit_harmonic
 from chimap.numerics.smv import depth_mm, reach_mm, smallest_sphere, sphere_weights, symmetric_spectrum
 from chimap.registry import method
 from chimap.results import LocalField
 from chimap.types import Mask, Progress, Volume, silent
 
 PAD_MM = 20.0
+EDGE_MM = 4.0
+# Depth up to which a ball is used, its radius (both as shares of EDGE_MM), and the degree of the polynomial in it.
+RINGS = ((0.26, 0.625, 2), (0.55, 1.0, 3), (1.0, 1.25, 3), (np.inf, 1.5, 3))
 
 
 @method("background", reference=("10.1002/mrm.23000", "10.1016/j.neuroimage.2010.10.070"))
@@ -24,10 +30,11 @@ def vsharp(
     acq: Acquisition,
     *,
     noise: Volume | None = None,
-    radius_mm: float = 28.0,
+    radius_mm: float = 18.0,
     step: float = 0.12,
-    threshold: float = 0.12,
+    threshold: float = 0.13,
     unreliable: float = 25.0,
+    edge: Literal["fit", "shrink"] = "fit",
     progress: Progress = silent,
 ) -> LocalField:
     r"""V-SHARP, sophisticated harmonic artefact reduction with a variable sphere radius.
@@ -80,14 +87,17 @@ def vsharp(
             f"V-SHARP needs a radius of at least one voxel ({min(voxel):g} mm), and a step and a threshold between "
             f"0 and 1; got radius {radius_mm:g} mm, step {step:g}, threshold {threshold:g}"
         )
-    kernels = [sphere_weights(r, voxel) for r in _radii(radius_mm, min(voxel), step)] + [
-        smallest_sphere(voxel)
-    ]
+    # A ball needs enough voxels on each axis for a cubic.
+    ball_mm = max(EDGE_MM, 3.5 * float(np.prod(voxel)) ** (1 / 3), 2 * max(voxel))
+    radii = _radii(radius_mm, 1.2 * ball_mm if edge == "fit" else min(voxel), step) or [radius_mm]
+    kernels = [sphere_weights(r, voxel) for r in radii]
+    if edge == "shrink":
+        kernels.append(smallest_sphere(voxel))
     # A sphere that lies inside the mask lies inside its bounding box, so the means need no space around it; the
     # deconvolution, which reaches farther, gets some.
     box = Box.around(mask, [int(np.ceil(PAD_MM / v)) for v in voxel])
     depth = box.crop(depth_mm(mask, voxel))
-    field = box.crop(_repaired(total_field, noise, mask, unreliable, voxel))
+    field = box.crop(repaired(total_field, noise, mask, unreliable, voxel))
     field_spectrum = rfftn(field)
     variance = variance_spectrum = mean_variance = None
     if noise is not None:
@@ -97,9 +107,10 @@ def vsharp(
     local = np.zeros(box.shape, np.float32)
     done = np.zeros(box.shape, bool)
     largest = None
+    steps = len(kernels) + 1 + (edge == "fit")
     for n, kernel in enumerate(kernels):
         here = (depth > reach_mm(kernel, voxel) * (1 + 1e-6)) & ~done
-        if here.any():
+        if here.any() or (edge == "fit" and largest is None):
             spectrum = symmetric_spectrum(kernel, box.shape)
             if largest is None:
                 largest = 1 - spectrum
@@ -113,8 +124,23 @@ def vsharp(
             spectrum = field_spectrum * spectrum
             np.subtract(field, irfftn(spectrum, box.shape), out=local, where=here)
             done |= here
-        progress(n + 1, len(kernels) + 1)
-    if largest is None:
+        progress(n + 1, steps)
+    if edge == "fit":
+        weight = edge_weights(noise, mask, box)
+        # Right at the edge the polynomial extrapolates, and noise with it.
+        limit = np.inf if noise is None or unreliable <= 0 else unreliable / 3 * median_noise(noise, mask)
+        usable = depth > 0
+        if variance is not None and np.isfinite(limit):
+            usable &= (depth > ball_mm / 2) | (variance <= limit * limit)
+        for share, size, degree in RINGS:
+            size = max(size * ball_mm, 2.2 * max(voxel))
+            here = usable & ~done & (depth <= share * ball_mm)
+            if here.any():
+                background, known = fit_harmonic(field, weight, here, voxel, size, degree=degree)
+                np.subtract(field, background, out=local, where=known)
+                done |= known
+        progress(steps - 1, steps)
+    if not done.any() or largest is None:
         raise InputError(
             "no voxel of the mask has all its neighbours inside, so nothing is left for V-SHARP",
             fix="Give a mask of the whole object",
@@ -124,7 +150,7 @@ def vsharp(
     spectrum *= inverse
     local = irfftn(spectrum, box.shape)
     local *= done
-    progress(len(kernels) + 1, len(kernels) + 1, radii=len(kernels), converged=True)
+    progress(steps, steps, radii=len(kernels), converged=True)
     return LocalField(
         field_ppm=box.restore(local),
         noise_ppm=None if variance is None else box.restore(np.sqrt(variance) * done),
@@ -140,14 +166,3 @@ def _radii(largest: float, voxel: float, step: float) -> list[float]:
         radii.append(r)
         r -= max(0.5 * voxel, step * r)
     return radii
-
-
-def _repaired(
-    field: Volume, noise: Volume | None, mask: Mask, limit: float, voxel: tuple[float, ...]
-) -> Volume:
-    if noise is None or limit <= 0:
-        return field
-    known = noise[mask & (noise > 0)]
-    if not known.size:
-        return field
-    return fill_harmonic(field, mask & (noise > limit * np.median(known)), mask, voxel)
