@@ -39,6 +39,10 @@ class Harmonic:
         self.weight = np.zeros_like(variance)
         np.divide(1, variance, out=self.weight, where=mask & (variance > 0))
 
+    def reached(self) -> Mask:
+        """Where the Laplacian says something: the inner voxels and those that touch one by a face."""
+        return self.inner | (self.laplace.spread(self.inner.astype(np.float32)) > 0)
+
     def laplacian(self, field: Volume) -> Volume:
         """Minus the Laplacian at the inner voxels (times the smallest voxel side squared)."""
         out = self.laplace.apply(field)

@@ -25,7 +25,7 @@ def harperella(
     *,
     magnitude: Volume | None = None,
     edge: float = 0.3,
-    iterations: int = 2,
+    iterations: int = 3,
     progress: Progress = silent,
 ) -> LocalField:
     r"""HARPERELLA, harmonic phase removal using the Laplacian: from wrapped phase straight to the local field.
@@ -55,7 +55,7 @@ def harperella(
     Returns
     -------
     LocalField
-        Local field in ppm over the whole mask; its noise is unknown.
+        Local field in ppm; its noise is unknown. Valid where all six neighbours are in the mask, and next to there.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def harperella(
     variance[inside & ~inner] *= np.float32(edge)
     harmonic = Harmonic(inside, inner, voxel, variance)
     local = harmonic.smallest(laplacian, iterations, progress)
-    return LocalField(field_ppm=box.restore(local), noise_ppm=None, mask=mask.copy())
+    return LocalField(field_ppm=box.restore(local), noise_ppm=None, mask=box.restore(harmonic.reached()))
 
 
 @jit("void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4, f4[:,:,:,::1], f4[:,:,:,::1])")

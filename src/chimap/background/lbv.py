@@ -22,7 +22,7 @@ def lbv(
     noise: Volume | None = None,
     edge: float = 0.3,
     local_ppm: float = 0.01,
-    iterations: int = 2,
+    iterations: int = 3,
     progress: Progress = silent,
 ) -> LocalField:
     r"""LBV, Laplacian boundary value: the background solves Laplace's equation inside the mask.
@@ -58,8 +58,8 @@ def lbv(
     Returns
     -------
     LocalField
-        Local field in ppm; its noise is that of the total field. Valid in the whole mask, or with ``edge=0``
-        where all six neighbours are in the mask.
+        Local field in ppm; its noise is that of the total field. Valid where all six neighbours are in the mask and
+        (not with ``edge=0``) in the voxels next to those; spikes of the mask one voxel thin are 0 and not valid.
 
     Raises
     ------
@@ -93,11 +93,11 @@ def lbv(
     laplacian = harmonic.laplacian(box.crop(total_field))
     if edge > 0:
         local = harmonic.smallest(laplacian, iterations, progress)
+        valid = box.restore(harmonic.reached())
     else:
         local = harmonic.zero_at_edge(laplacian)
+        valid = box.restore(inner)
         progress(1, 1, converged=True)
     return LocalField(
-        field_ppm=box.restore(local),
-        noise_ppm=None if noise is None else noise * (mask if edge > 0 else box.restore(inner)),
-        mask=mask.copy() if edge > 0 else box.restore(inner),
+        field_ppm=box.restore(local), noise_ppm=None if noise is None else noise * valid, mask=valid
     )

@@ -70,9 +70,11 @@ class Laplace:
         if pull is not None:
             np.add(diagonal, pull, out=diagonal, where=unknown)
         while True:
-            shape = diagonal.shape
+            shape: tuple[int, ...] = diagonal.shape
             near = 1.5 * min(spacing)
-            factor = [2 if h < near and n >= SMALLEST else 1 for h, n in zip(spacing, shape, strict=True)]
+            factor = [
+                2 if h < near and n >= SMALLEST else 1 for h, n in zip(spacing, diagonal.shape, strict=True)
+            ]
             # The finest level works on the caller's arrays.
             own = shape if self._levels else (0, 0, 0)
             self._levels.append(
@@ -227,45 +229,52 @@ def _boundary(start, stop, values, known, w, diagonal, rhs):
                             rhs[i, j, k] += w[axis] * values[index[0], index[1], index[2]]
 
 
-@jit("f4(f4[:,:,::1], f4[:,:,:,::1], i8, i8, i8)")
-def _neighbours(x, c, i, j, k):
-    """Sum of the neighbours of a cell, each times its coupling."""
-    total = np.float32(0)
-    if i > 0:
-        total += c[0, i - 1, j, k] * x[i - 1, j, k]
-    if i + 1 < x.shape[0]:
-        total += c[0, i, j, k] * x[i + 1, j, k]
-    if j > 0:
-        total += c[1, i, j - 1, k] * x[i, j - 1, k]
-    if j + 1 < x.shape[1]:
-        total += c[1, i, j, k] * x[i, j + 1, k]
-    if k > 0:
-        total += c[2, i, j, k - 1] * x[i, j, k - 1]
-    if k + 1 < x.shape[2]:
-        total += c[2, i, j, k] * x[i, j, k + 1]
-    return total
+@jit("void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1], f4[::1])")
+def _row(i, j, x, rhs, c, out):
+    """The right-hand side and the neighbours, each times its coupling, for a row of cells.
+
+    Couplings to cells behind the grid's end are 0, so there any cell may be read; loops without branches become vector code.
+    """
+    size = x.shape[2]
+    zero, one = np.float32(0), np.float32(1)
+    before_i, before_j = max(i - 1, 0), max(j - 1, 0)
+    after_i, after_j = min(i + 1, x.shape[0] - 1), min(j + 1, x.shape[1] - 1)
+    has_i, has_j = one if i > 0 else zero, one if j > 0 else zero
+    for k in range(size):
+        out[k] = (
+            rhs[i, j, k]
+            + has_i * c[0, before_i, j, k] * x[before_i, j, k]
+            + c[0, i, j, k] * x[after_i, j, k]
+            + has_j * c[1, i, before_j, k] * x[i, before_j, k]
+            + c[1, i, j, k] * x[i, after_j, k]
+        )
+    for k in range(1, size):
+        out[k] += c[2, i, j, k - 1] * x[i, j, k - 1]
+    for k in range(size - 1):
+        out[k] += c[2, i, j, k] * x[i, j, k + 1]
 
 
 @jit("void(i8, i8, i8, f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1], f4[:,:,::1])")
 def _relax(start, stop, colour, x, rhs, coupling, diagonal):
     """Gauss-Seidel on every second cell: what it reads, it does not write."""
+    row = np.empty(x.shape[2], np.float32)
     for i in range(start, stop):
         for j in range(x.shape[1]):
+            _row(i, j, x, rhs, coupling, row)
             for k in range((i + j + colour) % 2, x.shape[2], 2):
                 if diagonal[i, j, k] > 0:
-                    x[i, j, k] = (rhs[i, j, k] + _neighbours(x, coupling, i, j, k)) / diagonal[i, j, k]
+                    x[i, j, k] = row[k] / diagonal[i, j, k]
 
 
 @jit("void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1])")
 def _residual(start, stop, x, rhs, coupling, diagonal, out):
     for i in range(start, stop):
         for j in range(x.shape[1]):
+            row = out[i, j]
+            _row(i, j, x, rhs, coupling, row)
             for k in range(x.shape[2]):
                 d = diagonal[i, j, k]
-                if d > 0:
-                    out[i, j, k] = rhs[i, j, k] + _neighbours(x, coupling, i, j, k) - d * x[i, j, k]
-                else:
-                    out[i, j, k] = 0
+                row[k] = row[k] - d * x[i, j, k] if d > 0 else np.float32(0)
 
 
 @jit("void(i8, i8, f4[:,:,:,::1], f4[:,:,::1], i8[::1], f4[:,:,:,::1], f4[:,:,::1])")
