@@ -6,9 +6,7 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.inversion._grid import working_box
-from chimap.numerics.dipole import dipole_kernel
-from chimap.numerics.fft import irfftn, rfftn
+from chimap.inversion._filter import divide, mean_of_half_spectrum
 from chimap.registry import method
 from chimap.types import Mask, Volume
 
@@ -19,8 +17,9 @@ def tkd(
     mask: Mask,
     acq: Acquisition,
     *,
-    threshold: float = 0.15,
-    correction: bool = True,
+    threshold: float = 0.18,
+    correction: bool = False,
+    passes: int = 2,
 ) -> Volume:
     r"""Truncated k-space division (TKD).
 
@@ -38,8 +37,11 @@ def tkd(
     threshold : float
         Between 0.05 (sharp, streaks and noise) and 0.3 (smooth, underestimated).
     correction : bool
-        Divide by the mean of the effective point spread function, which undoes most of the underestimation that
-        the truncation causes.
+        Divide by the mean of the effective point spread function, which undoes the underestimation that
+        the truncation causes, but enlarges streaks and noise by the same factor. For region means, not for looking.
+    passes : int
+        1: the field outside the mask is taken as 0, as is usual. More: it is what the map of the pass before makes there,
+        which takes away much of the error that the cut at the mask's edge spreads.
 
     Returns
     -------
@@ -50,26 +52,18 @@ def tkd(
     -----
     Fast, linear and without any noise model; streaks around veins and at the mask's edge are its mark.
 
-    Shmueli et al. 2009, doi:10.1002/mrm.22135; correction: Schweser et al. 2013, doi:10.1002/mrm.24405.
+    Shmueli et al. 2009, doi:10.1002/mrm.22135; correction: Schweser et al. 2013, doi:10.1002/mrm.24405. The passes are this
+    package's.
     """
     if not 0 < threshold <= 2 / 3:
         raise InputError(f"TKD threshold {threshold:g} is outside 0 to 2/3", fix="Try 0.15")
-    box = working_box(mask, acq)
-    kernel = dipole_kernel(box.shape, acq.voxel_size_mm, acq.b0_dir)
-    inverse = np.where(kernel < 0, np.float32(-1), np.float32(1))
-    inverse /= np.maximum(np.abs(kernel), np.float32(threshold))
-    inverse[0, 0, 0] = 0
-    if correction:
-        inverse /= np.float32(_mean_of_half_spectrum(inverse * kernel, box.shape[2]))
-    spectrum = rfftn(box.crop(local_field))
-    spectrum *= inverse
-    chi = box.restore(irfftn(spectrum, box.shape))
-    chi *= mask
-    return chi
 
+    def inverse(kernel: Volume, last_axis: int) -> Volume:
+        values = np.where(kernel < 0, np.float32(-1), np.float32(1))
+        values /= np.maximum(np.abs(kernel), np.float32(threshold))
+        values[0, 0, 0] = 0
+        if correction:
+            values /= np.float32(mean_of_half_spectrum(values * kernel, last_axis))
+        return values
 
-def _mean_of_half_spectrum(values: Volume, n: int) -> float:
-    """Mean over the whole spectrum: inner planes of the halved axis stand for two."""
-    twice = values[..., 1 : (n + 1) // 2].sum(dtype=np.float64)
-    total = values.sum(dtype=np.float64) + twice
-    return float(total / (values.shape[0] * values.shape[1] * n))
+    return divide(local_field, mask, acq, inverse, passes)
