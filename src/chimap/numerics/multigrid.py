@@ -72,9 +72,7 @@ class Laplace:
         while True:
             shape: tuple[int, ...] = diagonal.shape
             near = 1.5 * min(spacing)
-            factor = [
-                2 if h < near and n >= SMALLEST else 1 for h, n in zip(spacing, diagonal.shape, strict=True)
-            ]
+            factor = [2 if h < near and shape[a] >= SMALLEST else 1 for a, h in enumerate(spacing)]
             # The finest level works on the caller's arrays.
             own = shape if self._levels else (0, 0, 0)
             self._levels.append(
