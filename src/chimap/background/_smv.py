@@ -87,24 +87,26 @@ def spheres(
     noise: Volume | None,
     radius_mm: float,
     unreliable: float,
-    pad_mm: float | None = None,
 ) -> Spheres:
-    """Everything that methods of one radius start from. A radius below 1.25 voxels means the six neighbours."""
+    """Everything that methods of one radius start from. A radius below 1.25 voxels means the six neighbours.
+
+    The radius is at most 0.6 times the depth of the mask.
+    """
     voxel = acq.voxel_size_mm
     if radius_mm < min(voxel):
         raise InputError(
             f"{name} needs a radius of at least one voxel ({min(voxel):g} mm); got {radius_mm:g} mm"
         )
-    kernel = smallest_sphere(voxel) if radius_mm < 1.25 * max(voxel) else sphere_weights(radius_mm, voxel)
     # Twice the radius: what wraps around stays outside the mask.
-    pad = 2 * radius_mm if pad_mm is None else pad_mm
-    box = Box.around(mask, [int(np.ceil(pad / v)) for v in voxel])
+    box = Box.around(mask, [int(np.ceil(2 * radius_mm / v)) for v in voxel])
     depth = box.crop(depth_mm(mask, voxel))
+    radius_mm = min(radius_mm, 0.6 * float(depth.max()))  # small objects keep their inside
+    kernel = smallest_sphere(voxel) if radius_mm < 1.25 * max(voxel) else sphere_weights(radius_mm, voxel)
     inner = depth > reach_mm(kernel, voxel) * (1 + 1e-6)
     if not inner.any():
         raise InputError(
-            f"no sphere of {radius_mm:g} mm lies inside the mask, so nothing is left for {name}",
-            fix="Take a smaller radius, or give a mask of the whole object",
+            f"no voxel of the mask has all its neighbours inside, so nothing is left for {name}",
+            fix="Give a mask of the whole object",
         )
     field = box.crop(repaired(total_field, noise, mask, unreliable, voxel))
     return Spheres(box, field, depth, inner, kernel, symmetric_spectrum(kernel, box.shape))

@@ -67,16 +67,26 @@ def vsharp(
         Voxels whose noise exceeds this many times the median are replaced by the harmonic function that fits
         around them before spheres average over them. 0: never.
 
+    edge : str
+        fit: within some 6 mm of the edge harmonic polynomials, fitted in balls of 2.5 to 6 mm that stick out of the mask, take
+        the place of means over ever smaller spheres; keeps more of the local field, and the outermost
+        voxels. shrink: spheres down to the six neighbours, as published; loses the outermost voxels.
+
     Returns
     -------
     LocalField
-        Local field in ppm and the mask where it is valid: the given mask without voxels that have one of their
+        Local field in ppm and the mask where it is valid. With `edge` fit: the given mask without the noisiest voxels (a
+        third of `unreliable`) within 2 mm of its edge; with shrink: without voxels that have one of their
         six neighbours outside.
 
     Notes
     -----
     The largest part of the error is the local field's own harmonic part, which no method of this family can tell
-    from background; expect the map to be flattened within a few millimetres of the edge.
+    from background; expect the map to be flattened within a few millimetres of the edge. Background that varies within
+    those few millimetres, next to air, is left over in the outermost voxels.
+
+    In a ball inside the mask the least-squares harmonic polynomial is the mean at the ball's centre, so fitting
+    continues V-SHARP where the mean over part of a sphere would be wrong.
 
     Wu, Li, Guidon and Liu 2012, doi:10.1002/mrm.23000; the deconvolution is that of SHARP, Schweser et al. 2011,
     doi:10.1016/j.neuroimage.2010.10.070.
