@@ -1,11 +1,11 @@
 """What rules for parameters lose against the best value, on six simulated scans of different field, resolution and noise.
 
-    python -m benchmarks.tuning METHOD [METHOD ...] [--rules phantom crossvalidation] [--scans 0 1 2 3 4 5] [--cache DIR]
+    python -m benchmarks.tuning METHOD [METHOD ...] [--rules phantom crossvalidation] [--scans 0 1 2 3 4 5] [--crop 100000]
     python -m benchmarks.tuning tv --scaling
 
 A scan is a half-size head (of a different person each) with its total field estimated from the simulated phase; the local field is the true
-one plus the error of that estimate, so that only the inversion is judged. The best value ("oracle") comes from 13
-values over three decades; the loss of a choice is how much larger its NRMSE over the whole mask is, by interpolation.
+one plus the error of that estimate, so that only the inversion is judged. The best value ("oracle") comes from `--count`
+values over four decades; the loss of a choice is how much larger its NRMSE over the whole mask is, by interpolation.
 `--scaling`: one head at several resolutions and field strengths, inverted with the default.
 """
 
@@ -28,7 +28,7 @@ from chimap import registry, tuning
 from chimap.acquisition import Acquisition
 from chimap.metrics import nrmse
 from chimap.simulate import head_phantom, simulate_scan
-from chimap.tuning.problem import Problem, make_problem
+from chimap.tuning.problem import CROP_VOXELS, Problem, make_problem, middle
 from chimap.types import silent
 
 TE_S = {
@@ -58,16 +58,17 @@ class Scan:
     mask: np.ndarray
     chi: np.ndarray
 
-    def problem(self, method: str, *, crop: bool) -> Problem:
-        """The question that rules answer."""
+    def problem(self, method: str, crop: int = 0) -> Problem:
+        """The question that rules answer, about all of it or about `crop` voxels in the middle."""
         return make_problem(
             self.field, self.mask, self.acq, method=method, parameter=None, noise=self.noise,
             arrays={"magnitude": self.magnitude}, fixed={}, crop=crop, progress=silent,
         )  # fmt: skip
 
-    def error(self, chi: np.ndarray) -> float:
-        """NRMSE in % of a map given in the mask, (n,)."""
-        return nrmse(chi, self.chi[self.mask], np.ones(chi.shape, bool))
+    def error(self, chi: np.ndarray, crop: int = 0) -> float:
+        """NRMSE in % of a map of `problem`, given in its mask, (n,)."""
+        cut = middle(self.mask, self.acq, crop) if crop else ...
+        return nrmse(chi, self.chi[cut][self.mask[cut]], np.ones(chi.shape, bool))
 
 
 def scan(
@@ -95,15 +96,17 @@ def scan(
         return Scan(acq, **{name: arrays[name] for name in arrays.files})
 
 
-def study(method: str, names: Sequence[str], numbers: Sequence[int], cache: Path) -> None:
+def study(
+    method: str, names: Sequence[str], numbers: Sequence[int], crop: int, count: int, cache: Path
+) -> None:
     """Print the loss of rules on each scan, and the largest of each."""
     worst: dict[str, list[float]] = {name: [] for name in ["default", *names]}
     for n in numbers:
         s = scan(*SCANS[n], seed=10 + n, cache=cache)
-        p = s.problem(method, crop=False)
-        values = p.grid()
+        p = s.problem(method, crop)
+        values = p.grid(count, 2.0)
         start = time.perf_counter()
-        errors = [s.error(p.run(v)) for v in values]
+        errors = [s.error(p.run(v), crop) for v in values]
         took = (time.perf_counter() - start) / len(values)
         curve = PchipInterpolator(np.log(values), errors)
         fine = np.linspace(np.log(values[0]), np.log(values[-1]), 3000)
@@ -120,7 +123,7 @@ def study(method: str, names: Sequence[str], numbers: Sequence[int], cache: Path
 
         worst["default"].append(loss(p.default))
         print(f"  {'default':16} {p.default:9.3g}  loss {worst['default'][-1]:6.1f} %")
-        q = s.problem(method, crop=True)
+        q = s.problem(method, crop or CROP_VOXELS)
         if q.mask.size == p.mask.size:
             q = p  # nothing was cut: the runs serve again
         for name in names:
@@ -142,7 +145,7 @@ def scaling(method: str, cache: Path) -> None:
     for b0, side in ((1.0, 1.0), (3.0, 0.7), (3.0, 1.0), (3.0, 1.4), (7.0, 1.0)):
         # Signal goes with the volume of a voxel and the field.
         s = make(b0, (side,) * 3, 60.0 * side**3 * b0 / 3)
-        p = s.problem(method, crop=False)
+        p = s.problem(method)
         values = [p.default * f for f in (0.178, 0.316, 0.562, 1.0, 1.78, 3.16, 5.62)]
         errors = [s.error(p.run(v)) for v in values]
         chi, truth = p.run(p.default), s.chi[s.mask]
@@ -165,6 +168,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rules", nargs="+", default=list(tuning.rules()), metavar="RULE")
     parser.add_argument("--scans", nargs="+", type=int, default=list(range(len(SCANS))))
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "chimap-tuning")
+    parser.add_argument(
+        "--crop", type=int, default=0, metavar="VOXELS", help="only this many in the middle of each scan"
+    )
+    parser.add_argument(
+        "--count", type=int, default=17, help="values of the search for the best one, over 4 decades"
+    )
     parser.add_argument("--scaling", action="store_true")
     args = parser.parse_args(argv)
     args.cache.mkdir(parents=True, exist_ok=True)
@@ -172,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.scaling:
             scaling(method, args.cache)
         else:
-            study(method, args.rules, args.scans, args.cache)
+            study(method, args.rules, args.scans, args.crop, args.count, args.cache)
 
 
 if __name__ == "__main__":

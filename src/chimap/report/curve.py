@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 
 import numpy as np
 from matplotlib import rc_context
@@ -39,7 +40,7 @@ def curve_figure(found: Tuning, kind: str = "svg") -> bytes:
         if found.best == "zero":
             axes[0].axhline(0, color="0.6", lw=0.8)
         axes[0].set_xlabel(found.parameter)
-        axes[0].set_ylabel(found.score_name)
+        axes[0].set_ylabel("\n".join(textwrap.wrap(found.score_name, 36)))
         axes[0].set_title(f"{found.method}: {found.parameter} = {found.value:g} by {found.rule}", fontsize=10)
         if both:
             x, y = np.asarray(found.columns["misfit"]), np.asarray(found.columns[rough or ""])

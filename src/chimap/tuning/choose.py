@@ -10,7 +10,7 @@ from chimap import registry
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.tuning import rules
-from chimap.tuning.problem import make_problem, open_parameter
+from chimap.tuning.problem import CROP_VOXELS, make_problem, open_parameter
 from chimap.tuning.result import Tuning
 from chimap.types import Progress, silent
 
@@ -72,7 +72,7 @@ def tune(
         raise InputError("the values to try must be two or more positive numbers")
     problem = make_problem(
         field_ppm, mask, acq, method=method, parameter=parameter, noise=noise,
-        arrays={"magnitude": magnitude, "r2star": r2star}, fixed=parameters or {}, crop=crop, progress=progress,
+        arrays={"magnitude": magnitude, "r2star": r2star}, fixed=parameters or {}, crop=CROP_VOXELS if crop else 0, progress=progress,
     )  # fmt: skip
     curve = chosen.function(problem, tried)
     return Tuning(

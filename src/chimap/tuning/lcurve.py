@@ -6,7 +6,7 @@ import numpy as np
 from scipy.interpolate import make_smoothing_spline
 
 from chimap.tuning.problem import Problem
-from chimap.tuning.rules import Curve, at_end, rule
+from chimap.tuning.rules import Curve, at_end, crossing, rule
 
 _FINE = 400
 
@@ -33,23 +33,17 @@ def lcurve(problem: Problem, values: list[float] | None = None) -> Curve:
 
 @rule(score="curvature of the L-curve", best="zero", runs=14, reference="10.1002/mrm.28435")
 def inflection(problem: Problem, values: list[float] | None = None) -> Curve:
-    """L-curve's inflection: where its curvature passes zero on the side of less smoothing than the corner.
+    """L-curve's inflection: where its curvature passes zero, of several such points the one nearest to the default.
 
     Milovic et al. 2021, doi:10.1002/mrm.28435, who found it closer to the smallest error than the corner for
     total variation.
     """
     values, rho, eta, columns = _trade_off(problem, values)
     x, kappa = _curvature(values, rho, eta)
-    inner = np.arange(_FINE // 12, _FINE - _FINE // 12)
-    corner = int(inner[np.argmax(kappa[inner])])
-    # Less smoothing is where the misfit is smaller.
-    step = -1 if rho[-1] > rho[0] else 1
-    at = corner
-    while 0 < at < len(x) - 1 and kappa[at] > 0:
-        at += step
-    note = "" if kappa[at] <= 0 else "the curvature does not pass zero in the range that was searched"
+    inner = slice(_FINE // 24, -_FINE // 24)  # at the ends of a smoothing spline it is zero anyway
+    value, note = crossing(problem, np.exp(x[inner]).tolist(), kappa[inner].tolist())
     scores = np.interp(np.log(values), x, kappa).tolist()
-    return Curve(problem.tidy(float(np.exp(x[at]))), values, scores, columns, note)
+    return Curve(value, values, scores, columns, note)
 
 
 @rule(score="1/misfit + 1/roughness", best="min", runs=14, reference="10.1002/mrm.28435")

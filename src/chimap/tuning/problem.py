@@ -188,10 +188,10 @@ def make_problem(
     noise: Any,
     arrays: Mapping[str, Any],
     fixed: Mapping[str, Any],
-    crop: bool,
+    crop: int,
     progress: Progress,
 ) -> Problem:
-    """The problem that rules work on, cut to the middle of the object where it is large."""
+    """The problem that rules work on, cut to about `crop` voxels in the middle of the object where it has more (0: never)."""
     m = method if isinstance(method, registry.Method) else registry.get("inversion", method)
     if m.stage.name != "inversion" or m.of is not None:
         raise InputError(
@@ -208,9 +208,15 @@ def make_problem(
         if known
         else inside * np.float32(noise_level(data, inside))
     )
-    given = {**m.takes(noise=noise), **m.takes(**arrays)}
+    # Arrays may come among the parameters, too (a mask of CSF).
+    given = m.takes(**{**arrays, "noise": noise, **{k: v for k, v in fixed.items() if k in m.inputs}})
+    fixed = {k: v for k, v in fixed.items() if k not in m.inputs}
     if crop:
-        data, inside, sd, given = _cropped(data, inside, acq, sd, given)
+        cut = middle(inside, acq, crop)
+        if any(s.stop - s.start < n for s, n in zip(cut, inside.shape, strict=True)):
+            data = _without_rest(data, inside, acq, cut)
+            inside, sd = np.ascontiguousarray(inside[cut]), sd[cut]
+            given = {k: np.ascontiguousarray(np.asarray(v)[cut]) for k, v in given.items()}
     return Problem(
         m, name, data, inside, acq, sd.astype(np.float32), known, given, dict(fixed), progress=progress
     )
@@ -234,33 +240,33 @@ def noise_level(field_ppm: Volume, mask: Mask) -> float:
     return sd or 1e-3
 
 
-def _cropped(
-    data: Volume, mask: Mask, acq: Acquisition, noise: Volume, arrays: dict[str, Any]
-) -> tuple[Volume, Mask, Volume, dict[str, Any]]:
-    """The middle of the object as if it were all there is: the field of what lies around it is taken off.
-
-    A quick inversion (TKD) tells what that field is; it is smooth in the middle, where small errors of it do not matter.
-    """
+def middle(mask: Mask, acq: Acquisition, voxels: int) -> tuple[slice, ...]:
+    """A box of about `voxels` voxels in the middle of the mask; the whole grid where that saves little."""
+    whole = tuple(slice(0, n) for n in mask.shape)
     voxel = np.asarray(acq.voxel_size_mm)
-    side = max((CROP_VOXELS * float(voxel.prod())) ** (1 / 3), CROP_MM)
+    side = max((voxels * float(voxel.prod())) ** (1 / 3), CROP_MM if voxels >= CROP_VOXELS else 0.0)
     index = np.argwhere(mask)
     low, high = index.min(0), index.max(0) + 1
     want = np.minimum(np.ceil(side / voxel).astype(int), high - low)
     if want.prod() > 0.6 * (high - low).prod():
-        return data, mask, noise, arrays
+        return whole
     start = np.clip((index.mean(0) - want / 2).round().astype(int), low, high - want)
     cut = tuple(slice(int(a), int(a + n)) for a, n in zip(start, want, strict=True))
-    if int(mask[cut].sum()) < 0.3 * want.prod():
-        return data, mask, noise, arrays
+    return cut if int(mask[cut].sum()) > 0.3 * want.prod() else whole
+
+
+def _without_rest(data: Volume, mask: Mask, acq: Acquisition, cut: tuple[slice, ...]) -> Volume:
+    """The field in a box as if the box were all there is: that of what lies around it is taken off.
+
+    A quick inversion (TKD) tells what that field is; it is smooth in the box, where small errors of it do not matter.
+    """
     around = registry.get("inversion", "tkd")(data, mask, acq)
     around[cut] = 0
     box = Box.around(mask, [int(np.ceil(PAD_MM / v)) for v in acq.voxel_size_mm])
     spectrum = rfftn(box.crop(around))
     spectrum *= dipole_kernel(box.shape, acq.voxel_size_mm, acq.b0_dir)
     rest = box.restore(irfftn(spectrum, box.shape))
-    inside = np.ascontiguousarray(mask[cut])
-    local = np.where(inside, data[cut] - rest[cut], np.float32(0)).astype(np.float32)
-    return local, inside, noise[cut], {k: np.ascontiguousarray(np.asarray(v)[cut]) for k, v in arrays.items()}
+    return np.where(mask[cut], data[cut] - rest[cut], np.float32(0)).astype(np.float32)
 
 
 def with_field(
