@@ -1,0 +1,52 @@
+"""Weighted least squares for the dipole equation, stopped early."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chimap.numerics.cg import conjugate_gradients
+from chimap.numerics.fft import irfftn, rfftn
+from chimap.types import Mask, Progress, Volume, silent
+
+
+def convolve(volume: Volume, kernel: Volume) -> Volume:
+    """Convolution with a kernel that is given as half-spectrum."""
+    spectrum = rfftn(volume)
+    spectrum *= kernel
+    return irfftn(spectrum, volume.shape)
+
+
+def least_squares(
+    kernel: Volume,
+    field: Volume,
+    weights: Volume,
+    inside: Mask,
+    iterations: int,
+    tolerance: float,
+    progress: Progress = silent,
+) -> Volume:
+    """The map after some conjugate-gradient steps on ``M D w D M chi = M D w f``, which is what LSQR iterates.
+
+    Parameters
+    ----------
+    kernel : half-spectrum of the dipole
+    field, weights : (x, y, z) float32
+        In ppm; squared weights.
+    inside : (x, y, z) bool
+        Where there may be sources.
+    iterations : int
+        Most iterations, two pairs of transforms each. Few of them regularise.
+    tolerance : float
+        Stop when the residual of the normal equations falls below this share of its start.
+    """
+
+    def normal(x: Volume) -> Volume:
+        y = convolve(x, kernel)
+        y *= weights
+        y = convolve(y, kernel)
+        y *= inside
+        return y
+
+    right = convolve(np.multiply(weights, field), kernel)
+    right *= inside
+    return conjugate_gradients(normal, right, tolerance=tolerance, iterations=iterations, progress=progress).x
