@@ -41,6 +41,8 @@ def edge_weights(
         step = (magnitude[there] - magnitude[here]) * np.float32(1 / h)
         power[here] += np.where(mask[here] & mask[there], step * step, np.float32(0))
     typical = float(np.quantile(power[mask], 1 - edges))
+    if typical <= 0:  # a magnitude of flat pieces
+        typical = float(power[mask].mean(dtype=np.float64))
     if typical <= 0:
         return np.ones(mask.shape, np.float32)
     power /= np.float32(-typical)

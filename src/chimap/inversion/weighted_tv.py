@@ -1,0 +1,111 @@
+"""Total variation that spares the edges of the magnitude."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chimap.acquisition import Acquisition
+from chimap.errors import InputError
+from chimap.inversion._magnitude_edges import edge_weights
+from chimap.inversion._total_variation import minimise_tv
+from chimap.inversion._weights import data_weights
+from chimap.registry import method
+from chimap.types import Mask, Progress, Volume, silent
+
+
+@method("inversion", reference=("10.1002/mrm.25029", "10.1002/mrm.27073"))
+def weighted_tv(
+    local_field: Volume,
+    mask: Mask,
+    acq: Acquisition,
+    *,
+    magnitude: Volume | None = None,
+    noise: Volume | None = None,
+    lam: float = 4.0,
+    edges: float = 0.3,
+    noise_ppm: float = 0.004,
+    noise_floor: float = 2.0,
+    outliers: float = 1.0,
+    outside_ppm: float = 0.012,
+    tau: float = 0.004,
+    tolerance: float = 0.004,
+    iterations: int = 60,
+    progress: Progress = silent,
+) -> Volume:
+    r"""TV that spares the edges of the magnitude, by ADMM.
+
+    .. math::
+        \min_\chi \; \tfrac12 \sum_{\mathrm{mask}} \frac{(D\chi - f)^2}{\sigma^2} + \lambda \sum m |\nabla \chi|
+        + \tfrac12 \sum_{\mathrm{outside}} \frac{\chi^2}{s^2}
+
+    with the isotropic norm of the gradient per mm and a weight ``m`` of 0.2 to 1 that is small where the magnitude has edges.
+
+    Parameters
+    ----------
+    local_field : (x, y, z) float32
+        Local field in ppm.
+    mask : (x, y, z) bool
+        Where it is valid. Outside, no data are assumed (weight 0).
+    acq : Acquisition
+        B0 direction and voxel size.
+    magnitude : (x, y, z) or (x, y, z, echo) float32, optional
+        Without it the method is `tv`.
+    noise : (x, y, z) float32, optional
+        Standard deviation of the local field in ppm.
+    lam : float
+        Regularisation weight in mm/ppm. Larger is smoother.
+    edges : float
+        Share of the mask that counts as edge, 0 (none) to below 1.
+    noise_ppm : float
+        Standard deviation of the local field in ppm that is assumed without `noise`.
+    noise_floor : float
+        Error of the local field that `noise` does not contain (background left over, sub-voxel structure), as a
+        multiple of the median noise, added in quadrature.
+    outliers : float
+        Voxels whose residual passes this many standard deviations lose their weight (see `tv`). 0: never.
+    outside_ppm : float
+        Standard deviation `s` of the susceptibility outside the mask in ppm (see `tv`).
+    tau : float
+        Shrinkage threshold in ppm/mm of one ADMM step; it changes the path, not the end.
+    tolerance : float
+        Stop when the relative change of the map between two iterations falls below this.
+    iterations : int
+        Most iterations.
+
+    Returns
+    -------
+    (x, y, z) float32
+        Susceptibility in ppm, 0 outside the mask; its mean is arbitrary.
+
+    Notes
+    -----
+    The solver is that of `tv`, with the shrinkage of each voxel scaled by ``m``: Milovic et al. 2018,
+    doi:10.1002/mrm.27073; weights from the magnitude: Bilgic et al. 2014, doi:10.1002/mrm.25029. Helps where magnitude and
+    susceptibility share their edges (nuclei, ventricles); edges of the magnitude alone gain texture.
+    """
+    if (
+        min(lam, tau, noise_ppm, tolerance) <= 0
+        or min(noise_floor, outliers, outside_ppm) < 0
+        or iterations < 1
+    ):
+        raise InputError(
+            "lam, tau, noise_ppm, tolerance and iterations must be positive,"
+            " noise_floor, outliers and outside_ppm not negative"
+        )
+    m = edge_weights(magnitude, mask, acq.voxel_size_mm, edges)
+    w2, typical = data_weights(mask, noise, noise_ppm, noise_floor)
+    return minimise_tv(
+        local_field,
+        mask,
+        acq,
+        w2,
+        misfit=outliers * typical or np.inf,
+        # The mean of the weight over the mask is then lam, whatever share is spared.
+        weight=lam * typical**2 / float(m[mask].mean(dtype=np.float64)),
+        edges=m,
+        outside=(typical / max(outside_ppm, 1e-4)) ** 2,
+        tau=tau,
+        tolerance=tolerance,
+        iterations=iterations,
+        progress=progress,
+    )
