@@ -95,11 +95,15 @@ def ilsqr(
     inside = problem.inside
     total = first_iterations + iterations
 
+    before = 0
+
     def first(done: int, _: int, **facts: float) -> None:
+        nonlocal before
+        before = done
         progress(done, total, **{**facts, "converged": False})
 
     def last(done: int, _: int, **facts: float) -> None:
-        progress(first_iterations + done, total, **facts)
+        progress(before + done, total, **facts)
 
     laplacian = convolve(problem.field, gradient_power(shape, voxel))
     np.abs(laplacian, out=laplacian)

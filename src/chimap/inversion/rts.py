@@ -93,7 +93,11 @@ def rts(
     problem = Problem.of(local_field, mask, acq, noise, noise_ppm, noise_floor)
     shape, total = problem.field.shape, first_iterations + iterations
 
+    before = 0
+
     def first(done: int, _: int, **facts: float) -> None:
+        nonlocal before
+        before = done
         progress(done, total, **{**facts, "converged": False})
 
     chi = least_squares(
@@ -131,7 +135,7 @@ def rts(
         done += 1
         change = _change(new, chi)
         chi = new
-        progress(first_iterations + done, total, change=change, converged=change < tolerance)
+        progress(before + done, total, change=change, converged=change < tolerance)
     return problem.result(chi, mask)
 
 
