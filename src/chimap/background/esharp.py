@@ -22,7 +22,7 @@ def esharp(
     acq: Acquisition,
     *,
     noise: Volume | None = None,
-    radius_mm: float = 18.0,
+    radius_mm: float = 21.0,
     threshold: float = 0.13,
     reach_mm: float = 3.0,
     degree: int = 2,

@@ -22,7 +22,7 @@ def msmv(
     acq: Acquisition,
     *,
     noise: Volume | None = None,
-    radius_mm: float = 18.0,
+    radius_mm: float = 21.0,
     border_mm: float = 5.0,
     limit: float = 6.0,
     repeats: int = 5,

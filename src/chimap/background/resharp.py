@@ -22,8 +22,8 @@ def resharp(
     noise: Volume | None = None,
     radius_mm: float = 5.5,
     lam: float = 1e-3,
-    tolerance: float = 1e-2,
-    iterations: int = 60,
+    tolerance: float = 1e-4,
+    iterations: int = 70,
     unreliable: float = 25.0,
     progress: Progress = silent,
 ) -> LocalField:

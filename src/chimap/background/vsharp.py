@@ -30,7 +30,7 @@ def vsharp(
     acq: Acquisition,
     *,
     noise: Volume | None = None,
-    radius_mm: float = 18.0,
+    radius_mm: float = 21.0,
     step: float = 0.12,
     threshold: float = 0.13,
     unreliable: float = 25.0,
@@ -97,6 +97,8 @@ def vsharp(
             f"V-SHARP needs a radius of at least one voxel ({min(voxel):g} mm), and a step and a threshold between "
             f"0 and 1; got radius {radius_mm:g} mm, step {step:g}, threshold {threshold:g}"
         )
+    if edge not in ("fit", "shrink"):
+        raise InputError(f"V-SHARP's edge is fit or shrink; got {edge!r}")
     # A ball needs enough voxels on each axis for a cubic.
     ball_mm = max(EDGE_MM, 3.5 * float(np.prod(voxel)) ** (1 / 3), 2 * max(voxel))
     radii = _radii(radius_mm, 1.2 * ball_mm if edge == "fit" else min(voxel), step) or [radius_mm]
