@@ -1,0 +1,180 @@
+"""Single-step total-variation inversion of the total field with several sphere radii."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chimap.acquisition import Acquisition
+from chimap.errors import InputError
+from chimap.inversion._grid import working_box
+from chimap.inversion._medi_admm import data_step, edge_adjoint, edge_update
+from chimap.inversion._medi_edges import smooth_places
+from chimap.inversion._weights import data_weights
+from chimap.numerics.dipole import dipole_kernel
+from chimap.numerics.fft import irfftn, rfftn
+from chimap.numerics.harmonic import fill_harmonic
+from chimap.numerics.smv import depth_mm, reach_mm, smallest_sphere, sphere_weights, symmetric_spectrum
+from chimap.numerics.threads import slabs
+from chimap.numerics.tv import gradient_power
+from chimap.registry import method
+from chimap.types import Mask, Progress, Volume, silent
+
+MU_DATA = 0.3
+RELAX = 1.7
+
+
+@method("inversion", of="total field", reference="10.1002/nbm.3570")
+def sstv(
+    total_field: Volume,
+    mask: Mask,
+    acq: Acquisition,
+    *,
+    noise: Volume | None = None,
+    lam: float = 4.0,
+    radius_mm: float = 24.0,
+    radii: int = 5,
+    unreliable: float = 25.0,
+    noise_ppm: float = 0.0025,
+    noise_floor: float = 2.0,
+    tau: float = 0.003,
+    tolerance: float = 0.01,
+    iterations: int = 60,
+    progress: Progress = silent,
+) -> Volume:
+    r"""Single-step inversion of the total field with TV and spherical means of several radii (SS-TV).
+
+    .. math:: \min_\chi \; \tfrac12 \sum_i \sum_{M_i} \frac{((1 - S_i) (D\chi - f))^2}{\sigma^2} + \lambda \sum_a \sum
+       |\nabla_a \chi|
+
+    :math:`1 - S_i`, one minus the mean over spheres of radius i, removes the field of all sources outside the mask where the
+    sphere lies inside; every voxel belongs to the set :math:`M_i` of the largest radius that fits. Model and data are
+    filtered alike, so no deconvolution amplifies what is left.
+
+    Parameters
+    ----------
+    total_field : (x, y, z) float32
+        Total field in ppm.
+    mask : (x, y, z) bool
+        Where it is known.
+    acq : Acquisition
+        B0 direction and voxel size.
+    noise : (x, y, z) float32, optional
+        Standard deviation of the total field in ppm.
+    lam : float
+        Regularisation weight in mm/ppm, as in method tv.
+    radius_mm : float
+        Largest radius in mm.
+    radii : int
+        Number of radii, evenly spaced down to two voxels; the six neighbours come in addition. Each costs one transform pair
+        an iteration.
+    unreliable : float
+        Voxels whose noise exceeds this many times the median are replaced by the harmonic function that fits
+        around them before spheres average over them. 0: never.
+    noise_ppm : float
+        Standard deviation of the field in ppm that is assumed without `noise`.
+    noise_floor : float
+        Error of the field that `noise` does not contain, as a multiple of the median noise, added in quadrature.
+    tau : float
+        Shrinkage threshold in ppm/mm of one ADMM step; it changes the path, not the end.
+    tolerance : float
+        Stop when the relative change of the map between two iterations falls below this.
+    iterations : int
+        Most iterations.
+
+    Returns
+    -------
+    (x, y, z) float32
+        Susceptibility in ppm, 0 outside the mask; its mean is arbitrary. Voxels at the mask's edge, without a sphere that fits,
+        follow from their surroundings.
+
+    Notes
+    -----
+    Solved by ADMM with one split copy of the filtered field for each radius.
+
+    Chatnuntawech et al. 2017, doi:10.1002/nbm.3570.
+    """
+    voxel = acq.voxel_size_mm
+    if min(lam, tau, noise_ppm, iterations) <= 0 or noise_floor < 0 or radii < 1 or radius_mm < min(voxel):
+        raise InputError(
+            "lam, tau, noise_ppm, radii and iterations must be positive, noise_floor not negative, and "
+            "radius_mm at least one voxel"
+        )
+    box = working_box(mask, acq)
+    w2, typical = data_weights(mask, noise, noise_ppm, noise_floor)
+    w2 = box.crop(w2)
+    field = box.crop(_repaired(total_field, noise, mask, unreliable, voxel))
+    field_spectrum = rfftn(field)
+    depth = box.crop(depth_mm(mask, voxel))
+    weight = np.float32(lam * typical**2)
+    inverse_h = (1 / np.asarray(voxel)).astype(np.float32)
+    mu = weight / np.float32(tau)
+    dipole = dipole_kernel(box.shape, voxel, acq.b0_dir)
+    scale = gradient_power(box.shape, voxel)
+    scale *= mu
+    low = min(2 * max(voxel), radius_mm)
+    spheres = [sphere_weights(r, voxel) for r in np.unique(np.linspace(radius_mm, low, radii))[::-1]]
+    spheres.append(smallest_sphere(voxel))
+    free = mask_left = box.crop(mask)
+    parts = []
+    for sphere in spheres:
+        here = mask_left & (depth > reach_mm(sphere, voxel) * (1 + 1e-6))
+        if not here.any():
+            continue
+        free = free & ~here
+        mask_left = mask_left & ~here
+        kernel = 1 - symmetric_spectrum(sphere, box.shape)
+        target = irfftn(field_spectrum * kernel, box.shape)
+        kernel *= dipole
+        target *= here
+        scale += np.float32(MU_DATA) * kernel * kernel
+        parts.append((kernel, target, w2 * here, target.copy(), np.zeros(box.shape, np.float32)))
+    del field, field_spectrum, depth, dipole, free, mask_left
+    if not parts:
+        raise InputError(
+            "no voxel of the mask has all its neighbours inside", fix="Give a mask of the whole object"
+        )
+    scale[0, 0, 0] = 1
+    np.reciprocal(scale, out=scale)
+    scale[0, 0, 0] = 0  # the mean is not determined
+    smooth = smooth_places(None, box.crop(mask), voxel, 0.0)
+    p = np.zeros((3, *box.shape), np.float32)
+    work = np.zeros(box.shape, np.float32)
+    chi = np.zeros(box.shape, np.float32)
+    sums = np.empty((box.shape[0], 2))
+    done, change = 0, np.inf
+    while done < iterations and change >= tolerance:
+        edge_adjoint(p, smooth, tau, inverse_h, work)
+        spectrum = rfftn(work)
+        spectrum *= mu / np.float32(MU_DATA)
+        for kernel, _, _, q, _ in parts:
+            part = rfftn(q)
+            part *= kernel
+            spectrum += part
+        spectrum *= scale
+        spectrum *= np.float32(MU_DATA)
+        new = irfftn(spectrum.copy(), box.shape)
+        for kernel, target, weights, q, u in parts:
+            filtered = irfftn(spectrum * kernel, box.shape)
+            slabs(
+                data_step, box.shape[0], filtered, q, u, weights, target,
+                np.float32(MU_DATA), np.float32(0), np.float32(RELAX), new, chi, sums,
+            )  # fmt: skip
+        chi = new
+        edge_update(chi, p, smooth, tau, inverse_h, RELAX)
+        done += 1
+        change = float(np.sqrt(sums[:, 0].sum() / max(sums[:, 1].sum(), 1e-30)))
+        progress(done, iterations, change=change, converged=change < tolerance)
+    out = box.restore(chi)
+    out *= mask
+    return out
+
+
+def _repaired(
+    field: Volume, noise: Volume | None, mask: Mask, limit: float, voxel: tuple[float, ...]
+) -> Volume:
+    if noise is None or limit <= 0:
+        return field
+    known = noise[mask & (noise > 0)]
+    if not known.size:
+        return field
+    return fill_harmonic(field, mask & (noise > limit * np.median(known)), mask, voxel)
