@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from chimap.acquisition import Acquisition
@@ -93,17 +95,17 @@ def ilsqr(
     problem = Problem.of(local_field, mask, acq, noise, noise_ppm, noise_floor)
     shape, voxel = problem.field.shape, problem.voxel_size
     inside = problem.inside
-    total = first_iterations + iterations
+    most = first_iterations + iterations
 
     before = 0
 
-    def first(done: int, _: int, **facts: float) -> None:
+    def first(done: int, total: int, **facts: Any) -> None:
         nonlocal before
         before = done
-        progress(done, total, **{**facts, "converged": False})
+        progress(done, most, **{**facts, "converged": False})
 
-    def last(done: int, _: int, **facts: float) -> None:
-        progress(before + done, total, **facts)
+    def last(done: int, total: int, **facts: Any) -> None:
+        progress(before + done, most, **facts)
 
     laplacian = convolve(problem.field, gradient_power(shape, voxel))
     np.abs(laplacian, out=laplacian)

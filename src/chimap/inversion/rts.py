@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from chimap.acquisition import Acquisition
@@ -91,14 +93,14 @@ def rts(
     if first_iterations < 1:
         raise InputError("first_iterations must be at least 1")
     problem = Problem.of(local_field, mask, acq, noise, noise_ppm, noise_floor)
-    shape, total = problem.field.shape, first_iterations + iterations
+    shape, most = problem.field.shape, first_iterations + iterations
 
     before = 0
 
-    def first(done: int, _: int, **facts: float) -> None:
+    def first(done: int, total: int, **facts: Any) -> None:
         nonlocal before
         before = done
-        progress(done, total, **{**facts, "converged": False})
+        progress(done, most, **{**facts, "converged": False})
 
     chi = least_squares(
         problem.kernel, problem.field, problem.weights, problem.inside, first_iterations, 1e-6, first
@@ -135,7 +137,7 @@ def rts(
         done += 1
         change = _change(new, chi)
         chi = new
-        progress(before + done, total, change=change, converged=change < tolerance)
+        progress(before + done, most, change=change, converged=change < tolerance)
     return problem.result(chi, mask)
 
 
