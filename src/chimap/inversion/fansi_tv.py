@@ -20,7 +20,7 @@ def fansi_tv(
     phase_te_s: float = 0.0,
     noise_ppm: float = 0.004,
     noise_floor: float = 2.0,
-    outside_ppm: float = 0.012,
+    outside_ppm: float = 1.0,
     tau: float = 0.004,
     tolerance: float = 0.005,
     iterations: int = 150,

@@ -26,7 +26,7 @@ def hdqsm(
     first_iterations: int = 25,
     noise_ppm: float = 0.004,
     noise_floor: float = 2.0,
-    outside_ppm: float = 0.012,
+    outside_ppm: float = 1.0,
     tau: float = 0.004,
     tolerance: float = 0.005,
     iterations: int = 100,
