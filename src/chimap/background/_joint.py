@@ -13,6 +13,9 @@ from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import frequencies, irfftn, next_fast_shape, rfftn
 from chimap.types import Mask, Progress, Volume, silent
 
+COARSE_DISTANCE_MM = 2.2
+"""Distances from the mask need not be finer than this."""
+
 WHITE = 0.3
 """Share of the amplitude without any correlation between voxels: vessels, edges, single voxels."""
 
@@ -21,12 +24,10 @@ WHITE = 0.3
 class Prior:
     """What is believed of the susceptibility before the field is seen: :math:`\\chi = B (s x)`, x white of unit SD.
 
-    `sd` is s, the amplitude at every voxel; `smooth` the half-spectrum of B; `field` that of the dipole field of
-    B's result.
+    `sd` is s, the amplitude at every voxel; `field` the half-spectrum of D B.
     """
 
     sd: Volume
-    smooth: Volume
     field: Volume
 
     @classmethod
@@ -61,13 +62,18 @@ class Prior:
         cls, sd: Volume, voxel: Sequence[float], b0_dir: Sequence[float], smooth_mm: float
     ) -> Prior:
         """The prior of amplitude `sd` on its own grid."""
-        f = frequencies(sd.shape, voxel)
-        c = np.float32(-2 * (np.pi * smooth_mm) ** 2)
-        smooth = np.exp(c * f[0] ** 2) * np.exp(c * f[1] ** 2) * np.exp(c * f[2] ** 2)
-        smooth += np.float32(WHITE)
         field = dipole_kernel(sd.shape, voxel, b0_dir)
-        field *= smooth
-        return cls(sd, smooth, field)
+        field *= smoothing(sd.shape, voxel, smooth_mm)
+        return cls(sd, field)
+
+
+def smoothing(shape: Sequence[int], voxel: Sequence[float], smooth_mm: float) -> Volume:
+    """Half-spectrum of B: a Gaussian and a share of the identity."""
+    f = frequencies(shape, voxel)
+    c = np.float32(-2 * (np.pi * smooth_mm) ** 2)
+    smooth = np.exp(c * f[0] ** 2) * np.exp(c * f[1] ** 2) * np.exp(c * f[2] ** 2)
+    smooth += np.float32(WHITE)
+    return smooth
 
 
 def even_box(mask: Mask, pad: Sequence[int]) -> Box:
@@ -93,10 +99,17 @@ def spread_out(volume: Volume) -> Volume:
 
 def distance_from(inside: Mask, box: Box, voxel: Sequence[float]) -> Volume:
     """Distance in mm from the mask, on the periodic grid in whose corner the mask's box lies."""
-    # With the empty space shared out to both sides, plain distances are right.
-    shift = tuple((n - (s.stop - s.start)) // 2 for n, s in zip(box.shape, box.inner, strict=True))
-    far = distance_transform_edt(~np.roll(inside, shift, (0, 1, 2)), sampling=voxel).astype(np.float32)
-    return np.roll(far, tuple(-n for n in shift), (0, 1, 2))
+    # With the empty space shared out to both sides, plain distances are right. Where voxels are small, cells of
+    # 2 x 2 x 2 do: exact distances take a dozen volumes of memory.
+    cells = max(voxel) <= COARSE_DISTANCE_MM / 2
+    known = (cell_mean(inside.astype(np.float32)) > 0) if cells else inside
+    step = [2 * v for v in voxel] if cells else voxel
+    shift = tuple(
+        (n - (s.stop - s.start)) // (4 if cells else 2) for n, s in zip(box.shape, box.inner, strict=True)
+    )
+    far = distance_transform_edt(~np.roll(known, shift, (0, 1, 2)), sampling=step).astype(np.float32)
+    far = np.roll(far, tuple(-n for n in shift), (0, 1, 2))
+    return spread_out(far) if cells else far
 
 
 def filtered(volume: Volume, kernel: Volume) -> Volume:
@@ -162,8 +175,9 @@ class Fit:
         self.centre(self.residual)  # the weights may be new
         known = int(np.count_nonzero(self.weight))
         g = self._gradient()
-        p = g.copy()
+        p = g
         norm = dot(g, g)
+        del g
         for n in range(iterations):
             if norm == 0:
                 return n
@@ -184,6 +198,7 @@ class Fit:
                 norm, last = dot(g, g), norm
                 p *= np.float32(norm / last)
                 p += g
+                del g
         return iterations
 
     def _gradient(self) -> Volume:
@@ -191,10 +206,6 @@ class Fit:
         g *= self.prior.sd
         g -= self.x
         return g
-
-    def sources(self) -> Volume:
-        """The susceptibility in ppm on both sides of the edge."""
-        return filtered(self.x * self.prior.sd, self.prior.smooth)
 
 
 def robust_sd(values: Volume) -> np.float32:

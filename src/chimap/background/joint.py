@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chimap.acquisition import Acquisition
-from chimap.background._joint import Fit, Prior, even_box, filtered, robust_sd
+from chimap.background._joint import Fit, Prior, even_box, filtered, robust_sd, smoothing
 from chimap.errors import InputError
 from chimap.numerics.dipole import dipole_kernel
 from chimap.registry import method
@@ -16,6 +16,15 @@ OUTLIER = 3.0
 """Residuals beyond so many standard deviations are pulled in (Huber)."""
 
 COARSE_ITERATIONS = 120
+
+DETAIL_PPM = 0.015
+"""Standard deviation of the local field's details that the sources leave, to weigh against the field's noise."""
+
+VOID_PPM = 0.3
+"""Standard deviation of susceptibility to expect where the signal is lost: calcifications, bleeds, large veins."""
+
+LOST = 25.0
+"""A voxel's signal is lost if its noise is so many times the median."""
 
 
 @method("background", reference=("10.1002/nbm.1670", "10.1002/mrm.26331"))
@@ -33,7 +42,7 @@ def joint(
     floor_ppm: float = 0.002,
     pad_mm: float = 36.0,
     tolerance: float = 0.05,
-    iterations: int = 45,
+    iterations: int = 90,
     progress: Progress = silent,
 ) -> LocalField:
     r"""Joint fit of sources inside and outside, each with what is known of it beforehand.
@@ -59,8 +68,8 @@ def joint(
     acq : Acquisition
         Voxel size in mm and direction of B0.
     noise : (x, y, z) float32, optional
-        Standard deviation :math:`\sigma` of the total field in ppm: weights the voxels, and tells which are so far off
-        that only their surroundings are to be believed.
+        Standard deviation :math:`\sigma` of the total field in ppm. Weights the voxels; where it is so large that the
+        signal is lost, strong sources are expected (calcifications, bleeds) and the field comes from the fit alone.
     tissue_ppm : float
         Standard deviation of the susceptibility inside the mask, in ppm, over `smooth_mm`.
     rim_ppm : float
@@ -80,7 +89,7 @@ def joint(
         the mask).
     iterations : int
         Most iterations at full resolution; each costs two transform pairs. Those before, at half resolution, cost
-        together about as much as 15.
+        together about as much as 20.
 
     Returns
     -------
@@ -125,6 +134,9 @@ def joint(
     prior = Prior.of(inside, box, voxel, acq.b0_dir, tissue_ppm, rim_ppm, source_ppm, gap_mm, smooth_mm)
     variance = np.zeros(box.shape, np.float32) if noise is None else box.crop(noise) ** 2
     variance += np.float32(floor_ppm**2)
+    lost = lost_voxels(noise, mask)
+    if lost is not None:
+        prior.sd[box.crop(lost)] *= np.float32(VOID_PPM / tissue_ppm)
     fit = Fit.start(box.crop(total_field), inside / variance, prior)
     if noise is not None:
         # What no source explains even roughly is no field.
@@ -133,17 +145,19 @@ def joint(
         limit = OUTLIER * np.sqrt(robust_sd(left[inside]) ** 2 + variance)
         fit.weight *= np.minimum(1, limit / np.maximum(np.abs(left), limit)) ** 2
         del first, left, limit
+    del variance
     fit.begin(fit.coarse(voxel, acq.b0_dir, smooth_mm, COARSE_ITERATIONS))
     fit.run(iterations, tolerance, progress)
-    chi = fit.sources()
-    local = fit.residual
+    local, chi = fit.residual, fit.x
+    chi *= prior.sd
     del prior, fit
-    if noise is not None:
-        variance += robust_sd(local[inside]) ** 2
-        limit = np.sqrt(variance) * np.float32(OUTLIER)
-        np.clip(local, -limit, limit, out=local)
-        del limit
-    del variance
+    chi = filtered(chi, smoothing(box.shape, voxel, smooth_mm))
+    if noise is not None:  # what no source explains is partly detail and partly noise
+        share = box.crop(noise) ** 2
+        share *= np.float32(DETAIL_PPM**-2)
+        share += np.float32(1)
+        local /= share
+        del share
     chi *= inside
     local += filtered(chi, dipole_kernel(box.shape, voxel, acq.b0_dir))
     del chi
@@ -152,3 +166,14 @@ def joint(
     return LocalField(
         field_ppm=box.restore(local), noise_ppm=None if noise is None else noise.copy(), mask=mask.copy()
     )
+
+
+def lost_voxels(noise: Volume | None, mask: Mask) -> Mask | None:
+    """Where in the mask the noise is so large that the field is unknown; None if nowhere."""
+    if noise is None:
+        return None
+    known = noise[mask & (noise > 0)]
+    if not known.size:
+        return None
+    lost = mask & (noise > LOST * np.median(known))
+    return lost if lost.any() else None
