@@ -1,30 +1,39 @@
-"""The region table and the names of labels."""
+"""Label images and tables as files."""
 
 from __future__ import annotations
 
+import json
+
+import nibabel as nib
 import numpy as np
 import pytest
 
 from chimap.errors import InputError
-from chimap.pipeline.regions import as_tsv, csf_region, label_names, region_table
+from chimap.pipeline.regions import as_tsv, dictionary, label_names, load_labels
+from chimap.quantify.labels import FREESURFER
+
+AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 
 
-def test_table():
-    labels = np.zeros((4, 4, 4), np.int32)
-    labels[0], labels[1], labels[2] = 3, 7, 9
-    mask = np.ones((4, 4, 4), bool)
-    mask[2] = False
-    chi = np.zeros((4, 4, 4), np.float32)
-    chi[0], chi[1, :2], chi[1, 2:] = 0.1, 0.02, 0.04
-    truth = chi + np.float32(1.0)
-    rows = region_table(chi, labels, mask, 8.0, {3: "putamen"}, truth)
-    assert [r["name"] for r in rows] == ["putamen", "label 7"]
-    assert rows[0]["mean_ppb"] == 100 and rows[0]["sd_ppb"] == 0
-    assert rows[1]["mean_ppb"] == 30 and rows[1]["sd_ppb"] == 10 and rows[1]["volume_ml"] == 0.128
-    # The truth is taken relative to its mean over the mask, (16 * 0.1 + 16 * 0.03) / 48 above 1.
-    assert rows[0]["truth_ppb"] == pytest.approx(100 - 1000 * (1.6 + 0.48) / 48, abs=0.02)
-    assert as_tsv(rows).splitlines()[1].startswith("3\tputamen\t16\t")
-    assert region_table(chi, labels * 0, mask, 1.0) == []
+def test_table_and_dictionary():
+    rows = [
+        {
+            "label": 3,
+            "name": "putamen",
+            "voxels": 16,
+            "mean_ppb": 1.5,
+            "eroded_mean_ppb": None,
+            "density": {},
+        },
+        {"label": 4, "name": "caudate", "voxels": 2, "mean_ppb": 2.0, "eroded_mean_ppb": 1.0},
+    ]
+    lines = as_tsv(rows).splitlines()
+    assert lines[0] == "label\tname\tvoxels\tmean_ppb\teroded_mean_ppb"
+    assert lines[1] == "3\tputamen\t16\t1.5\tn/a"
+    about = dictionary(rows, "CSF", AgeYears=40)
+    assert about["mean_ppb"]["Units"] == "ppb" and about["Reference"] == "CSF" and about["AgeYears"] == 40
+    assert set(lines[0].split("\t")) <= about.keys() and json.dumps(about)
+    assert as_tsv([]).startswith("label\tname\tvoxels")
 
 
 def test_names(tmp_path):
@@ -36,14 +45,27 @@ def test_names(tmp_path):
     (image.parent / "sub-01_dseg.tsv").write_text("number\tname\n3\tputamen\n")
     with pytest.raises(InputError, match="index and name"):
         label_names(image)
+    lut = tmp_path / "lut.txt"
+    lut.write_text(
+        "#No. Label Name: R G B A\n\n12  Left-Putamen  236 13 176 0\n51 Right-Putamen 236 13 176 0\n"
+    )
+    assert label_names(image, lut) == {12: "Left-Putamen", 51: "Right-Putamen"}
+    with pytest.raises(InputError, match="no such file"):
+        label_names(image, tmp_path / "none.tsv")
 
 
-def test_csf():
-    r2star = np.full((40, 40, 40), 20, np.float32)
-    r2star[18:24, 15:25, 18:24] = 2
-    r2star[0:2] = 1
-    mask = np.ones(r2star.shape, bool)
-    found = csf_region(r2star, mask, (2.0, 2.0, 2.0))
-    assert (found == (r2star == 2)).all()
-    with pytest.raises(InputError, match="no CSF"):
-        csf_region(np.full_like(r2star, 20), mask, (1.0, 1.0, 1.0))
+def test_labels_of_another_grid(tmp_path):
+    labels = np.zeros((8, 8, 8), np.int16)
+    labels[1, 2, 3], labels[5, 2, 3], labels[2, 2, 2], labels[6, 2, 2] = 12, 51, 11, 50
+    fine = labels.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    own = np.eye(4)
+    own[:3, 3] = -0.5
+    nib.save(nib.Nifti1Image(fine, own), tmp_path / "aseg.nii.gz")
+    found, names, note = load_labels(tmp_path / "aseg.nii.gz", labels.shape, AFFINE)
+    assert (found == labels).all() and "another grid" in note and names == FREESURFER
+    nib.save(nib.Nifti1Image(labels, AFFINE), tmp_path / "same.nii.gz")
+    assert load_labels(tmp_path / "same.nii.gz", labels.shape, AFFINE)[2] == ""
+    far = AFFINE.copy()
+    far[:3, 3] = 500
+    with pytest.raises(InputError, match="no label lies in the scan"):
+        load_labels(tmp_path / "same.nii.gz", labels.shape, far)

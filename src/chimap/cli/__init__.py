@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tune": ("tune", "choose a parameter of an inversion method for a scan"),
     "r2star": ("r2star", "R2* [1/s] and T2* [s] from the magnitude of several echoes"),
     "reference": ("reference", "susceptibility relative to a region"),
+    "regions": ("regions", "table of susceptibility by region, left against right"),
+    "iron": ("iron", "iron by region against what is normal at an age; maps of iron and myelin"),
     "score": ("score", "compare a map with the truth (JSON)"),
     "simulate": ("simulate", "simulate a head, a sphere or a cylinder"),
     "methods": ("methods", "list the methods, their parameters and papers"),
@@ -39,6 +41,7 @@ _GROUPS = (
         "single stages on NIfTI files",
         ("combine-coils", "mask", "unwrap", "field", "background", "invert", "r2star", "reference"),
     ),
+    ("answers from a map", ("regions", "iron")),
     ("tools", ("tune", "score", "simulate", "methods")),
 )
 

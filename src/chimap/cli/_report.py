@@ -11,6 +11,8 @@ from chimap.cli._scans import facts
 from chimap.io.nifti import load_volume
 from chimap.pipeline import plan as r
 from chimap.pipeline.plan import Result
+from chimap.quantify.asymmetry import asymmetry_rows
+from chimap.quantify.iron import CALIBRATIONS, DEFAULT, LIMITS, said_of
 from chimap.report import MapItem, ReportData, StageItem
 
 
@@ -37,6 +39,8 @@ def report_data(result: Result, command: str = "") -> ReportData:
         masks={k: v for k, v in masks.items() if v is not None},
         stages=[stage_item(result, s) for s in result.done if s != "read"],
         regions=result.regions,
+        asymmetry=asymmetry_rows(result.regions),
+        iron=iron_facts(result),
         reference=reference(result),
         methods_text=result.methods_text,
         citations=result.citations,
@@ -169,6 +173,18 @@ def stage_item(result: Result, stage: str) -> StageItem:
         references=tuple(record["references"]),
         resumed=done.resumed,
     )
+
+
+def iron_facts(result: Result) -> dict[str, Any]:
+    """What the iron of the regions rests on; {} where no region has any."""
+    if not any("iron_mg_kg" in row for row in result.regions):
+        return {}
+    line = CALIBRATIONS[DEFAULT]
+    return {
+        "calibration": said_of(line, result.reference.get("name", "")),
+        "limits": LIMITS,
+        "age_years": result.age_years,
+    }
 
 
 def reference(result: Result) -> dict[str, Any]:

@@ -54,14 +54,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--reference",
         default="whole",
-        metavar="whole|csf|FILE",
-        help="region whose mean susceptibility is zero (default: whole, the whole brain)",
+        metavar="whole|csf|REGION|FILE",
+        help="region whose mean susceptibility is zero: the whole brain (default), the ventricles' fluid (from R2*), a region of "
+        "--labels by name or number (wm, 2+41), or a mask file",
     )
     group.add_argument(
         "--labels",
         type=Path,
         metavar="FILE",
-        help="label image for the table of regions (names in FILE's .tsv)",
+        help="label image for the table of regions (names in FILE's .tsv; FreeSurfer's are known)",
+    )
+    group.add_argument(
+        "--label-table",
+        type=Path,
+        metavar="FILE",
+        help="names of the labels: a .tsv with the columns index and name, or FreeSurfer's colour table",
+    )
+    group.add_argument(
+        "--age", type=float, metavar="YEARS", help="age, for normal iron beside the regions' own"
     )
     group.add_argument(
         "--phase-sign", choices=["auto", "+", "-"], default="auto", help="whether phase grows with the field"
@@ -148,6 +158,8 @@ def options_of(args: argparse.Namespace) -> Any:
         parameters=parameters,
         reference=args.reference,
         labels=args.labels,
+        label_table=args.label_table,
+        age=args.age,
         phase_sign=args.phase_sign,
         refine=args.refine_mask,
         force=args.force,

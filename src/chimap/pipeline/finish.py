@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from chimap.io.nifti import write_text
+from chimap.io.nifti import write_json, write_text
 from chimap.pipeline import presets, regions, text
+from chimap.pipeline.measure import plain
 from chimap.pipeline.plan import Result, software
 from chimap.pipeline.runner import Runner
+from chimap.quantify.asymmetry import asymmetry_rows
+from chimap.quantify.iron import CALIBRATIONS, DEFAULT, HALLGREN_DOI
 
 
 def finish(
@@ -43,12 +46,15 @@ def finish(
         for stage, done in run.done.items()
         if stage != "read"
     ]
-    extra = [f"The reference region of the susceptibility map is: {reference['name']}."]
+    extra = [
+        f"The reference region of the susceptibility map is: {reference['name']} (mean {1000 * reference['mean_ppm']:.1f} ppb and "
+        f"standard deviation {1000 * reference['sd_ppm']:.1f} ppb under whole-brain referencing)."
+    ]
     paper = presets.load(run.options.preset).get("paper")
     paragraph, citations = text.methods_text(said, run.acq, preset=paper, extra=extra)
     write_text(run.store.path("_methods", ".md"), text.as_markdown(paragraph, citations))
     if table:
-        write_text(run.store.path("_desc-regions_Chimap", ".tsv"), regions.as_tsv(table))
+        _write_tables(run, table, reference)
     for done in run.done.values():
         for artifact in done.artifacts.values():
             artifact.drop()
@@ -68,7 +74,24 @@ def finish(
         citations=citations,
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         software=software(),
+        age_years=run.options.age,
     )
+
+
+def _write_tables(run: Runner, table: list[dict[str, Any]], reference: dict[str, Any]) -> None:
+    """Regions, and left against right where there are sides, each with its data dictionary."""
+    facts: dict[str, Any] = {"ReferenceRecord": reference}
+    if any("iron_mg_kg" in row for row in table):
+        line = CALIBRATIONS[DEFAULT]
+        facts["IronCalibration"] = {"name": line.name, "doi": line.doi, "slope_ppb_per_mg_kg": line.slope}
+        facts["NormalIron"] = HALLGREN_DOI
+        if run.options.age is not None:
+            facts["AgeYears"] = run.options.age
+    for name, rows in (("regions", table), ("asymmetry", asymmetry_rows(table))):
+        if rows:
+            path = run.store.path(f"_desc-{name}_Chimap", ".tsv")
+            write_text(path, regions.as_tsv(rows))
+            write_json(path.with_suffix(".json"), plain(regions.dictionary(rows, reference["name"], **facts)))
 
 
 def _tuned(record: Mapping[str, Any]) -> str:

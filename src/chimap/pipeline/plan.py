@@ -47,9 +47,13 @@ class Options:
     parameters : mapping
         Stage to parameters, overrules the preset.
     reference : str or path
-        ``whole`` (the valid mask), ``csf`` (found from R2*), or a mask file.
+        ``whole`` (the valid mask), ``csf`` (found from R2*), a region of `labels` by name or number, or a mask file.
     labels : path, optional
         Label image for the region table, with its names beside (BIDS).
+    label_table : path, optional
+        The names of the labels, if they are elsewhere.
+    age : float, optional
+        Age in years, for normal iron.
     truth : path, optional
         True susceptibility of a simulation, for the region table.
     phase_sign : {"auto", "+", "-"}
@@ -65,6 +69,8 @@ class Options:
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reference: str | Path = "whole"
     labels: Path | None = None
+    label_table: Path | None = None
+    age: float | None = None
     truth: Path | None = None
     phase_sign: Literal["auto", "+", "-"] = "auto"
     refine: bool = True
@@ -102,6 +108,7 @@ class Result:
     citations: list[dict[str, str]]
     created: str
     software: dict[str, str]
+    age_years: float | None = None
 
     @property
     def chi(self) -> Path:
@@ -111,7 +118,11 @@ class Result:
     @property
     def key(self) -> str:
         """Hash over all stages: what the report depends on."""
-        return key_of(stages={s: d.record["key"] for s, d in self.done.items()}, regions=self.regions)
+        return key_of(
+            stages={s: d.record["key"] for s, d in self.done.items()},
+            regions=self.regions,
+            age=self.age_years,
+        )
 
 
 def scan_folder(out_dir: Path, scan: Scan) -> Path:

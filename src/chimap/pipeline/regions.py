@@ -1,143 +1,178 @@
-"""Susceptibility of labelled regions, in ppb."""
+"""Label images, the names of their labels, and tables of regions as files."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from chimap.errors import InputError
-from chimap.types import Mask, Volume
+from chimap.io.nifti import load_volume, read_header
+from chimap.pipeline.transforms import read_affine
+from chimap.quantify.labels import FREESURFER, looks_like_freesurfer
+from chimap.quantify.regions import resample_labels
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "label": {"Description": "Number in the label image"},
+    "name": {"Description": "Name of the region"},
+    "voxels": {"Description": "Voxels of the region where the map is valid"},
+    "volume_mm3": {"Description": "Volume of these voxels", "Units": "mm3"},
+    "mean_ppb": {"Description": "Mean susceptibility, relative to the reference region", "Units": "ppb"},
+    "median_ppb": {"Description": "Median susceptibility", "Units": "ppb"},
+    "sd_ppb": {"Description": "Standard deviation over the voxels", "Units": "ppb"},
+    "iqr_ppb": {"Description": "Interquartile range over the voxels", "Units": "ppb"},
+    "se_ppb": {
+        "Description": "Standard error of the mean from the noise map, the errors of voxels taken as independent: a lower limit",
+        "Units": "ppb",
+    },
+    "eroded_voxels": {"Description": "Voxels left without the outer layer, which holds two tissues"},
+    "eroded_mean_ppb": {"Description": "Mean susceptibility without the outer layer of voxels", "Units": "ppb"},
+    "r2star_mean": {"Description": "Mean R2* of the voxels that have one", "Units": "1/s"},
+    "truth_ppb": {"Description": "True mean, relative to the true mean of the whole brain", "Units": "ppb"},
+    "error_ppb": {"Description": "mean_ppb minus truth_ppb", "Units": "ppb"},
+    "iron_mg_kg": {
+        "Description": "Iron from mean_ppb by the calibration that this file names; only for grey matter",
+        "Units": "mg per kg wet tissue",
+    },
+    "iron_sd_mg_kg": {
+        "Description": "Standard deviation of iron from those of calibration and mean where they are known",
+        "Units": "mg per kg wet tissue",
+    },
+    "iron_flag": {"Description": "below or above the range for which the calibration is taken as linear; n/a inside"},
+    "normal_mg_kg": {
+        "Description": "Normal iron at the subject's age, or of adults without an age (Hallgren and Sourander 1958)",
+        "Units": "mg per kg wet tissue",
+    },
+    "normal_sd_mg_kg": {"Description": "Its standard deviation between adults", "Units": "mg per kg wet tissue"},
+    "left_ppb": {"Description": "Mean susceptibility on the left", "Units": "ppb"},
+    "right_ppb": {"Description": "Mean susceptibility on the right", "Units": "ppb"},
+    "difference_ppb": {"Description": "Left minus right; does not depend on the reference", "Units": "ppb"},
+    "difference_se_ppb": {"Description": "Standard error of the difference, a lower limit", "Units": "ppb"},
+    "left_voxels": {"Description": "Voxels on the left"},
+    "right_voxels": {"Description": "Voxels on the right"},
+}  # fmt: skip
+"""What the columns of tables mean, in the words of a BIDS data dictionary."""
+
+_FIRST = ["label", "name", "voxels", "volume_mm3", "mean_ppb", "median_ppb", "sd_ppb", "iqr_ppb"]
 
 
-def region_table(
-    chi_ppm: Volume,
-    labels: np.ndarray,
-    mask: Mask,
-    voxel_volume_mm3: float,
-    names: Mapping[int, str] | None = None,
-    truth_ppm: Volume | None = None,
-) -> list[dict[str, Any]]:
-    """Mean and SD of every label inside `mask`, as one dict a region.
-
-    Parameters
-    ----------
-    chi_ppm : (x, y, z) float32
-        Susceptibility in ppm.
-    labels : (x, y, z) int
-        0 is no region.
-    mask : (x, y, z) bool
-        Where the map is valid.
-    voxel_volume_mm3 : float
-        Volume of a voxel.
-    names : mapping, optional
-        Label to name.
-    truth_ppm : (x, y, z) float32, optional
-        The true susceptibility; it is taken relative to its mean over `mask`, as the map is.
-
-    Returns
-    -------
-    list of dict
-        ``label, name, voxels, volume_ml, mean_ppb, sd_ppb`` and, with a truth, ``truth_ppb, error_ppb``.
-    """
-    use = mask & (labels != 0)
-    if not use.any():
-        return []
-    present, index = np.unique(labels[use], return_inverse=True)
-    count = np.bincount(index)
-    values = chi_ppm[use].astype(np.float64) * 1000
-    mean = np.bincount(index, values) / count
-    sd = np.sqrt(np.bincount(index, (values - mean[index]) ** 2) / count)
-    rows: list[dict[str, Any]] = []
-    for i, label in enumerate(present.tolist()):
-        rows.append(
-            {
-                "label": label,
-                "name": (names or {}).get(label, f"label {label}"),
-                "voxels": int(count[i]),
-                "volume_ml": round(float(count[i]) * voxel_volume_mm3 / 1000, 4),
-                "mean_ppb": round(float(mean[i]), 2),
-                "sd_ppb": round(float(sd[i]), 2),
-            }
-        )
-    if truth_ppm is not None:
-        zero = float(truth_ppm[mask].mean(dtype=np.float64))
-        true = 1000 * (np.bincount(index, truth_ppm[use].astype(np.float64)) / count - zero)
-        for row, t in zip(rows, true):
-            row["truth_ppb"] = round(float(t), 2)
-            row["error_ppb"] = round(row["mean_ppb"] - row["truth_ppb"], 2)
-    return rows
-
-
-def label_names(path: Path) -> dict[int, str]:
-    """Names of the labels from the table beside a label image or above (BIDS: columns index and name); {} without one.
+def label_names(path: Path, table: Path | None = None) -> dict[int, str]:
+    """Names of the labels from `table`, or the one beside a label image or above (BIDS); {} without one.
 
     Raises
     ------
     InputError
-        If there is a table, but it has no such columns.
+        If there is a table, but not with the columns index and name, nor in FreeSurfer's form (number, name, colour).
     """
-    stem = path.name.removesuffix(".gz").removesuffix(".nii")
-    suffix = stem.rpartition("_")[2]
-    # BIDS lets the table lie further up, for all subjects of the data set.
-    folders = [path.absolute().parent, *list(path.absolute().parents)[1:4]]
-    beside = [path.with_name(f"{stem}.tsv"), *(f / f"{suffix}.tsv" for f in folders)]
-    table = next((p for p in beside if p.is_file()), None)
+    if table is None:
+        stem = path.name.removesuffix(".gz").removesuffix(".nii")
+        suffix = stem.rpartition("_")[2]
+        # BIDS lets the table lie further up, for all subjects of the data set.
+        folders = [path.absolute().parent, *list(path.absolute().parents)[1:4]]
+        beside = [path.with_name(f"{stem}.tsv"), *(f / f"{suffix}.tsv" for f in folders)]
+        table = next((p for p in beside if p.is_file()), None)
     if table is None:
         return {}
-    with open(table, encoding="utf-8", newline="") as f:
-        rows = list(csv.DictReader(f, delimiter="\t"))
+    if not table.is_file():
+        raise InputError("there is no such file", file=table)
+    text = table.read_text(encoding="utf-8-sig", errors="replace")
+    if table.suffix != ".tsv":
+        rows = re.findall(r"^\s*(\d+)\s+(\S+)(?:\s+\d+){0,4}\s*$", text, re.M)
+        if rows:
+            return {int(n): name for n, name in rows}
+    lines = list(csv.DictReader(text.splitlines(), delimiter="\t"))
     try:
-        return {int(float(r["index"])): r["name"] for r in rows}
+        return {int(float(r["index"])): r["name"] for r in lines}
     except (KeyError, ValueError, TypeError) as e:
         raise InputError("the table of labels needs the columns index and name", file=table) from e
 
 
-def as_tsv(rows: list[dict[str, Any]]) -> str:
-    """The rows as a table with tabs."""
-    columns = list(rows[0]) if rows else ["label", "name", "voxels", "volume_ml", "mean_ppb", "sd_ppb"]
-    return "\n".join(["\t".join(columns), *("\t".join(str(r[c]) for c in columns) for r in rows)]) + "\n"
-
-
-def csf_region(r2star: Volume, mask: Mask, voxel_size_mm: tuple[float, float, float]) -> Mask:
-    """The fluid of the lateral ventricles: low R2* in the middle of the brain.
+def load_labels(
+    path: Path,
+    shape: tuple[int, ...],
+    affine: np.ndarray,
+    *,
+    table: Path | None = None,
+    transform: Path | None = None,
+    kind: str = "auto",
+    invert: bool = False,
+) -> tuple[np.ndarray, dict[int, str], str]:
+    """A label image on the grid of the scan, the names of its labels, and what had to be done to it.
 
     Parameters
     ----------
-    r2star : (x, y, z) float32
-        R2* in 1/s.
-    mask : (x, y, z) bool
-        The brain.
-    voxel_size_mm : 3 float
-        Voxel size in mm.
+    path : path
+        Label image.
+    shape, affine
+        Grid of the scan.
+    table : path, optional
+        Names of the labels; by default what `label_names` finds. Without any, numbers that look like FreeSurfer's get
+        its names.
+    transform, kind, invert
+        Affine that brings the labels to the scan, see `chimap.pipeline.transforms.read_affine`. Without one, images on
+        different grids are taken as aligned in mm.
 
     Returns
     -------
-    Mask
-        The three largest connected parts with R2* below 5/s within 30 mm of the brain's centre.
-
-    Raises
-    ------
-    InputError
-        If there is next to nothing (less than 0.2 ml).
-
-    Notes
-    -----
-    Liu et al. 2018, doi:10.1002/mrm.26946 (MEDI+0).
+    labels : (x, y, z) int32
+    names : dict
+    note : str
+        "" where the image was taken as it is.
     """
-    centre = [float(c.mean()) for c in np.nonzero(mask)]
-    axes = np.ogrid[tuple(slice(0, n) for n in mask.shape)]
-    distance2 = sum(((a - c) * v) ** 2 for a, c, v in zip(axes, centre, voxel_size_mm, strict=True))
-    candidates = mask & (r2star > 0) & (r2star < 5.0) & (distance2 < 30.0**2)
-    parts, count = ndimage.label(candidates)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    largest = np.argsort(sizes)[::-1][:3]
-    region = np.isin(parts, largest[sizes[largest] > 0])
-    if region.sum() * float(np.prod(voxel_size_mm)) < 200:
-        raise InputError("no CSF was found by its low R2*", fix="Give --reference whole or a mask file")
-    return region
+    volume, own = load_volume(path, ndim=3)
+    size = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).min()
+    same = volume.shape == tuple(shape) and np.abs(own - affine).max() < 0.01 * size
+    note = ""
+    if transform is not None:
+        across = read_affine(
+            transform, kind=kind, invert=invert, labels_affine=own, labels_shape=volume.shape, affine=affine, shape=shape
+        )  # fmt: skip
+        labels = resample_labels(volume, own, shape, affine, across)
+        note = f"labels were brought to the scan by {transform.name}, nearest voxel"
+    elif same or (volume.shape == tuple(shape) and read_header(path).codes == (0, 0)):
+        labels = np.rint(volume).astype(np.int32)
+        if not same:
+            note = (
+                "the label image has no orientation in its header; its voxels were taken as those of the scan"
+            )
+    else:
+        labels = resample_labels(volume, own, shape, affine)
+        note = "labels are on another grid; they were brought to the scan by the positions in both headers, nearest voxel"
+    if not labels.any():
+        raise InputError(
+            "no label lies in the scan",
+            file=path,
+            fix="Check the alignment, or give the affine that brings the labels to the scan",
+        )
+    names = label_names(path, table)
+    if not names and looks_like_freesurfer(np.unique(labels)):
+        names = dict(FREESURFER)
+    return labels, names, note
+
+
+def scan_grid(path: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine of an image, from its header."""
+    header = read_header(path)
+    return header.shape[:3], header.affine
+
+
+def as_tsv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a table with tabs, columns that some row has; n/a where a value is missing."""
+    columns = [c for c in COLUMNS if any(c in r for r in rows)] or _FIRST
+    lines = ["\t".join(columns)]
+    lines += ["\t".join(_cell(r.get(c)) for c in columns) for r in rows]
+    return "\n".join(lines) + "\n"
+
+
+def dictionary(rows: Sequence[Mapping[str, Any]], reference: str, **facts: Any) -> dict[str, Any]:
+    """The JSON that goes with a table: what each column means, the reference, and other facts."""
+    columns = {c: about for c, about in COLUMNS.items() if any(c in r for r in rows)}
+    return {**columns, "Reference": reference, **facts}
+
+
+def _cell(value: Any) -> str:
+    return "n/a" if value is None or value == "" else str(value)

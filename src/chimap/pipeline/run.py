@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -38,9 +39,12 @@ from chimap.pipeline.plan import (
     Result,
 )
 from chimap.pipeline.presets import Choice
+from chimap.pipeline.reference import is_file, reference_region
 from chimap.pipeline.runner import Runner
 from chimap.pipeline.sign import detect_sign
 from chimap.pipeline.store import file_sha256, key_of
+from chimap.quantify.iron import iron_rows
+from chimap.quantify.regions import region_rows
 from chimap.types import Mask, Volume
 
 
@@ -92,7 +96,12 @@ class _Run(Runner):
         # A wrong method or parameter, or a missing file, must not show after an hour.
         for stage in STAGES[1:-1]:
             self.options.choice(stage)
-        for path in (self.options.labels, self.options.truth, *self._reference_file()):
+        for path in (
+            self.options.labels,
+            self.options.label_table,
+            self.options.truth,
+            *self._reference_file(),
+        ):
             if path is not None and not path.is_file():
                 raise InputError("there is no such file", file=path)
         sources.check_choice(self.options)
@@ -336,78 +345,83 @@ class _Run(Runner):
 
     def _reference_file(self) -> tuple[Path, ...]:
         r = self.options.reference
-        return () if str(r) in ("whole", "csf") else (Path(r),)
+        return (Path(r),) if is_file(r, self.options.labels is not None) else ()
+
+    @functools.cached_property
+    def _labels(self) -> tuple[np.ndarray, dict[int, str]] | None:
+        """Label image on the grid of the scan, and its names."""
+        if self.options.labels is None:
+            return None
+        labels, names, note = regions.load_labels(
+            self.options.labels, self.valid.get().shape, self.affine, table=self.options.label_table
+        )
+        if note:
+            self.warnings.append(note)
+            self.console.note(note)
+        return labels, names
 
     def _reference(self) -> dict[str, Any]:
         name = str(self.options.reference)
         file = self._reference_file()
+        by_r2star = name.lower() == "csf" and "r2star" in self.done
+        by_labels = not file and name.lower() != "whole" and not by_r2star and self.options.labels
         needs = {
             "chi": self.sha("inversion", RAW_CHI),
             "mask": self.valid.sha256,
             "region": file_sha256(file[0]) if file else name,
-            "r2star": self.sha("r2star", R2STAR) if name == "csf" and "r2star" in self.done else None,
+            "r2star": self.sha("r2star", R2STAR) if by_r2star else None,
+            "labels": file_sha256(by_labels) if by_labels else None,
         }
 
         def compute(choice: Choice, progress: Callable[..., None]) -> Any:
             valid = self.valid.get()
-            region = self._region(name, file, valid)
+            labels, names = (self._labels or (None, None)) if by_labels else (None, None)
+            region = reference_region(
+                self.options.reference,
+                valid,
+                self.acq.voxel_size_mm,
+                r2star=self.done["r2star"][R2STAR.suffix].get() if by_r2star else None,
+                labels=labels,
+                names=names,
+            )
             chi = self.done["inversion"][RAW_CHI.suffix].get()
             result = choice.method(
                 chi,
                 valid,
                 self.acq,
                 progress=progress,
-                **choice.method.takes(region=region),
+                **choice.method.takes(region=region.mask),
                 **choice.parameters,
             )
-            about = {"name": "whole brain" if name == "whole" else "CSF" if name == "csf" else name}
-            reference = {**plain(result.reference), **about}
+            reference = {**plain(result.reference), "name": region.name, "region": region.how}
             return {CHI.suffix: result.chi_ppm}, {"reference": reference, "sidecar": {"Reference": reference}}
 
-        self._stage("reference", needs, (CHI,), compute, ("chimap.pipeline.regions",))
+        code = ("chimap.pipeline.reference", "chimap.quantify")
+        self._stage("reference", needs, (CHI,), compute, code)
         return dict(self.done["reference"].record["reference"])
 
-    def _region(self, name: str, file: tuple[Path, ...], valid: Mask) -> Mask | None:
-        if name == "whole":
-            return None
-        if name == "csf":
-            if "r2star" not in self.done:
-                raise InputError(
-                    "CSF is found by its low R2*, and there is no R2* map (it takes echoes with their magnitude)",
-                    fix="Give --reference whole or a mask file",
-                )
-            return regions.csf_region(self.done["r2star"][R2STAR.suffix].get(), valid, self.acq.voxel_size_mm)
-        values, _ = load_volume(file[0], ndim=3)
-        if values.shape != valid.shape:
-            raise InputError(
-                f"the reference region has shape {values.shape} but the scan {valid.shape}",
-                file=file[0],
-                fix="Give a mask on the same grid",
-            )
-        region = values > 0.5
-        if not (region & valid).any():
-            raise InputError("the reference region has no voxel where the map is valid", file=file[0])
-        return region
-
     def _regions(self) -> list[dict[str, Any]]:
-        labels_file, truth_file = self.options.labels, self.options.truth
-        if labels_file is None:
+        if self._labels is None:
             return []
         valid = self.valid.get()
-        labels, _ = load_volume(labels_file, ndim=3)
-        truth = load_volume(truth_file, ndim=3)[0] if truth_file is not None else None
-        for path, volume in ((labels_file, labels), (truth_file, truth)):
-            if volume is not None and volume.shape != valid.shape:
+        truth = None
+        if self.options.truth is not None:
+            truth, _ = load_volume(self.options.truth, ndim=3)
+            if truth.shape != valid.shape:
                 raise InputError(
-                    f"it has shape {volume.shape} but the scan {valid.shape}",
-                    file=path,
+                    f"it has shape {truth.shape} but the scan {valid.shape}",
+                    file=self.options.truth,
                     fix="Give it on the grid of the scan",
                 )
-        return regions.region_table(
+        labels, names = self._labels
+        r2star = self.done["r2star"][R2STAR.suffix] if "r2star" in self.done else None
+        rows = region_rows(
             self.done["reference"][CHI.suffix].get(),
-            np.rint(labels).astype(np.int32),
+            labels,
             valid,
-            float(np.prod(self.acq.voxel_size_mm)),
-            regions.label_names(labels_file),
-            truth,
+            self.acq.voxel_size_mm,
+            names,
+            r2star=r2star.get() if r2star else None,
+            truth_ppm=truth,
         )
+        return iron_rows(rows, age_years=self.options.age)

@@ -100,7 +100,11 @@ class ReportData:
     affine
         (4, 4): voxel index to mm, x to the right, y to the front, z up (NIfTI's world).
     regions
-        One dict a region: ``name, voxels, volume_ml, mean_ppb, sd_ppb``, and ``truth_ppb, error_ppb`` if known.
+        One dict a region: ``name, voxels, volume_mm3, mean_ppb, sd_ppb``, and what else `chimap.quantify.regions` and `iron` give.
+    asymmetry
+        One dict a structure on both sides: ``name, left_ppb, right_ppb, difference_ppb``.
+    iron
+        What the iron of `regions` rests on: ``calibration`` and ``limits`` as sentences, ``age_years`` or None.
     reference
         ``name, mean_ppb, sd_ppb, voxels`` of the region that defines zero, before it was subtracted.
     methods_text
@@ -127,6 +131,8 @@ class ReportData:
     masks: Mapping[str, np.ndarray] = field(default_factory=dict)
     stages: Sequence[StageItem] = ()
     regions: Sequence[Mapping[str, Any]] = ()
+    asymmetry: Sequence[Mapping[str, Any]] = ()
+    iron: Mapping[str, Any] = field(default_factory=dict)
     reference: Mapping[str, Any] = field(default_factory=dict)
     methods_text: str = ""
     citations: Sequence[Mapping[str, Any]] = ()

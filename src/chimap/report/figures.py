@@ -246,12 +246,14 @@ def histogram(
 
 
 def region_chart(regions: Sequence[Mapping[str, Any]]) -> str:
-    """Mean and SD of each region in ppb as dots with bars, truth as a hollow diamond, as inline SVG."""
+    """Each region in ppb as inline SVG: its distribution as a violin where there is one, mean and SD as dot and bar, truth as a
+    hollow diamond."""
     rows = [r for r in regions if r.get("mean_ppb") is not None and math.isfinite(r["mean_ppb"])]
     if not rows:
         return ""
     spread = [(r["mean_ppb"], r.get("sd_ppb") or 0.0, r.get("truth_ppb")) for r in rows]
     ends = [m + s * d for m, s, _ in spread for d in (-1, 1)] + [t for *_, t in spread if t is not None]
+    ends += [e for r in rows if r.get("density") for e in r["density"]["ends_ppb"]]
     low, high = min([0.0, *ends]), max([0.0, *ends])
     pad = 0.04 * ((high - low) or 1.0)
     axis = Axis.nice(low - pad, high + pad, 7)
@@ -262,6 +264,8 @@ def region_chart(regions: Sequence[Mapping[str, Any]]) -> str:
         y = line * n + 16
         x = axis.at(mean)
         parts.append(f'<text class="name" x="160" y="{y + 4}">{escape(str(row["name"]))}</text>')
+        if row.get("density"):
+            parts.append(_violin(row["density"], axis, y))
         parts.append(
             f'<line class="spread" x1="{axis.at(mean - sd):.1f}" x2="{axis.at(mean + sd):.1f}" y1="{y}" y2="{y}"/>'
         )
@@ -271,8 +275,20 @@ def region_chart(regions: Sequence[Mapping[str, Any]]) -> str:
             parts.append(
                 f'<path class="truth" d="M{t:.1f} {y - 7}L{t + 6:.1f} {y}L{t:.1f} {y + 7}L{t - 6:.1f} {y}Z"/>'
             )
-    label = "Susceptibility of each region in ppb: mean as a dot, one standard deviation as a bar"
+    label = (
+        "Distribution of susceptibility in each region in ppb: mean as a dot, one standard deviation as a bar"
+    )
     return (
         f'<svg class="chart regions" viewBox="0 0 600 {base + 40}" role="img" aria-label="{label}">'
         f"{''.join(parts)}{axis.svg(base, 'ppb')}</svg>"
     )
+
+
+def _violin(density: Mapping[str, Any], axis: Axis, y: float) -> str:
+    """The distribution of one region as a closed curve about the height `y`."""
+    low, high = density["ends_ppb"]
+    heights = density["height"]
+    xs = [axis.at(low + (high - low) * (i + 0.5) / len(heights)) for i in range(len(heights))]
+    upper = [f"{x:.1f} {y - 10 * h:.1f}" for x, h in zip(xs, heights)]
+    lower = [f"{x:.1f} {y + 10 * h:.1f}" for x, h in zip(xs[::-1], heights[::-1])]
+    return f'<path class="violin" d="M{"L".join([*upper, *lower])}Z"/>'

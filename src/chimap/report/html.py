@@ -17,6 +17,7 @@ from chimap.io.safe import write_text
 from chimap.report import viewer
 from chimap.report.data import MapItem, ReportData, StageItem
 from chimap.report.figures import histogram, region_chart, robust_window, three_plane
+from chimap.report.iron import iron_chart
 from chimap.report.orient import centre_index
 
 USUAL_BYTES, USUAL_MAPS, MORE_BYTES, MOST_BYTES = 14_000_000, 6, 1_500_000, 24_000_000
@@ -103,7 +104,11 @@ def render(data: ReportData) -> str:
         compiling=sum(s.compile_seconds for s in data.stages),
         slowest=max([s.seconds for s in data.stages], default=0.0) or 1.0,
         with_truth=any(r.get("truth_ppb") is not None for r in data.regions),
+        with_r2star=any(r.get("r2star_mean") is not None for r in data.regions),
+        with_se=any(r.get("se_ppb") is not None for r in data.regions),
         region_chart=Markup(region_chart(data.regions)),
+        iron=[r for r in data.regions if r.get("iron_mg_kg") is not None] if data.iron else [],
+        iron_chart=Markup(iron_chart(data.regions, data.iron.get("age_years")) if data.iron else ""),
         paragraphs=[p for p in (p.strip() for p in data.methods_text.split("\n\n")) if p],
         stage_titles=STAGE_TITLES,
         viewer=meta,

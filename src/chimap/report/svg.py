@@ -49,3 +49,17 @@ class Axis:
             f'<g class="axis"><line x1="{self.left}" x2="{self.right}" y1="{y}" y2="{y}"/>{marks}'
             f'<text x="{middle:.1f}" y="{y + 33}">{escape(unit)}</text></g>'
         )
+
+
+_STYLE = (
+    "text{fill:#1b2530;text-anchor:middle;font:11px sans-serif}.name{text-anchor:end}.axis line{stroke:#55616e}"
+    ".violin{fill:#1f6fb2;fill-opacity:.18;stroke:#1f6fb2}.zero{stroke:#d3dae1}.spread{stroke:#1f6fb2;stroke-width:2.5;opacity:.55}"
+    ".dot{fill:#1f6fb2}.truth{fill:none;stroke:#1b2530;stroke-width:1.6}"
+)
+
+
+def standalone(svg: str) -> str:
+    """A chart of the report as a file of its own: with name space, colours and a white ground."""
+    head, _, rest = svg.partition(">")
+    head = head.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return f'{head}><style>{_STYLE}</style><rect width="100%" height="100%" fill="#fff"/>{rest}\n'
