@@ -48,7 +48,7 @@ STAGES: dict[str, Stage] = {
         Stage("offset", "chimap.phase", "phase", "mcpc3ds", 4),
         Stage("field", "chimap.phase", "phase", "weighted", 4),
         Stage("r2star", "chimap.relaxometry", "magnitude", "arlo", 4),
-        Stage("background", "chimap.background", "field", "vsharp", 3),
+        Stage("background", "chimap.background", "field", "pdf", 3),
         Stage("inversion", "chimap.inversion", "field", "tv", 3),
         Stage("reference", "chimap.quantify", "chi", "mean", 3),
     )

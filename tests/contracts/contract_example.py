@@ -114,6 +114,7 @@ def make_example(
         "local": local,
         "noise": noise,
         "chi": chi,
+        "r2star": np.where(mask, 25 + 100 * np.abs(chi), 0).astype(np.float32),
         "receiver": offset,
         "region": mask & (x > 0),
     }

@@ -165,9 +165,7 @@ def test_what_cannot_be_chosen(scan):
     with pytest.raises(InputError, match="both"):
         chimap.invert(field, mask, acq, method="tv", lam="auto", tau="auto")
     with pytest.raises(InputError, match="cannot be chosen automatically"):
-        presets.choose(
-            "r2star", method="loglinear", parameters={"echoes": "auto"}
-        ) if False else tuning.check(registry.get("background", "vsharp"), {"threshold": "auto"})
+        tuning.check(registry.get("background", "vsharp"), {"threshold": "auto"})
     with pytest.raises(InputError, match="no number"):
         open_parameter(registry.get("inversion", "tkd"), "correction")
     with pytest.raises(InputError, match="two or more"):

@@ -10,6 +10,7 @@ from scipy.ndimage import uniform_filter
 from chimap.acquisition import Acquisition
 from chimap.inversion._grid import working_box
 from chimap.numerics.dipole import dipole_kernel
+from chimap.numerics.directional import directional_adjoint, directional_update
 from chimap.numerics.fft import irfftn, rfftn
 from chimap.numerics.threads import jit, slabs
 from chimap.numerics.tv import gradient_power, tv_adjoint, tv_update
@@ -33,6 +34,7 @@ def minimise_tv(
     misfit: float,
     weight: float,
     edges: Volume | None = None,
+    directions: np.ndarray | None = None,
     outside: float,
     tau: float,
     tolerance: float,
@@ -58,6 +60,8 @@ def minimise_tv(
         Of the total variation, whose gradient is per mm.
     edges : (x, y, z) float32, optional
         Factor of `weight` in each voxel of the mask, 0 to 1.
+    directions : (3, x, y, z) float32, optional
+        Where edges are expected and which way they run (`edge_directions`): the total variation is then directional.
     outside : float
         ``V^2``, the weight of the squared susceptibility outside the mask. It starts at 0, and stays there if the map after
         the first iterations has sources beyond the mask (`QUIET`): the field then is not one of sources inside alone.
@@ -84,6 +88,7 @@ def minimise_tv(
         radius = box.crop(np.where(mask, edges, np.float32(1)))
         radius[~inside] = 1
         radius *= np.float32(tau)
+    along = None if directions is None else np.stack([box.crop(d) for d in directions])
     kernel = dipole_kernel(box.shape, acq.voxel_size_mm, acq.b0_dir)
     scale = gradient_power(box.shape, acq.voxel_size_mm)
     scale *= mu
@@ -106,7 +111,10 @@ def minimise_tv(
         spectrum *= kernel
         spectrum *= np.float32(MU_DATA)
         if done:
-            tv_adjoint(p, radius, inverse_h, work)
+            if along is None:
+                tv_adjoint(p, radius, inverse_h, work)
+            else:
+                directional_adjoint(p, along, tau, inverse_h, work)
             slabs(_gather, box.shape[0], work, r, held, mu)
             part = rfftn(work)
             spectrum += part
@@ -124,7 +132,10 @@ def minimise_tv(
             held[~inside] = MU_OUTSIDE / (MU_OUTSIDE + outside)
         del fitted
         chi = new
-        tv_update(chi, p, radius, inverse_h, RELAX)
+        if along is None:
+            tv_update(chi, p, radius, inverse_h, RELAX)
+        else:
+            directional_update(chi, p, along, tau, inverse_h, RELAX)
         change = float(np.sqrt(sums[:, 0].sum() / max(sums[:, 1].sum(), 1e-30)))
         progress(done, iterations, change=change, converged=change < tolerance and done >= least)
     out = box.restore(chi)

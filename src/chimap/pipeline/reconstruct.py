@@ -15,7 +15,7 @@ from chimap.masking.quality import refine
 from chimap.pipeline import presets
 from chimap.pipeline.sign import detect_sign
 from chimap.results import Susceptibility
-from chimap.types import Progress, silent
+from chimap.types import Mask, Progress, Volume, silent
 
 
 def reconstruct(
@@ -103,6 +103,8 @@ def reconstruct(
     arrays = {"magnitude": combined, "noise": total.noise_ppm}
     valid = mask
     c = stages["inversion"]
+    if magnitude is not None and "r2star" in c.method.inputs:
+        arrays["r2star"] = mapped_r2star(choose("r2star"), magnitude, mask, acq, field_ppm)
     if c.method.of is None:
         b = stages["background"]
         if b.method.of == "phase":
@@ -124,6 +126,19 @@ def reconstruct(
     result = c.method(chi, valid, acq, **c.method.takes(region=region), **c.parameters)
     report(5, 5, stage="reference")
     return replace(result, reference={**result.reference, "phase_sign": sign})
+
+
+def mapped_r2star(
+    choice: presets.Choice, magnitude: Any, mask: Mask, acq: Acquisition, field_ppm: Volume
+) -> Volume | None:
+    """R2* in 1/s, or None where the method cannot map it from so few echoes."""
+    m = choice.method
+    try:
+        return m(magnitude, mask, acq, **m.takes(field=field_ppm), **choice.parameters).r2star
+    except InputError:
+        if acq.echoes > 2:
+            raise
+        return None
 
 
 def signed(phase: Any, sign: int) -> np.ndarray:
