@@ -62,6 +62,11 @@ def test_rows():
     assert gp["normal_mg_kg"] == 203.4 and gp["normal_sd_mg_kg"] == 34.9
     assert rn["iron_flag"] == "above" and rn["normal_mg_kg"] == 194.8 and wm == rows[2]
     assert iron.iron_rows(rows)[0]["normal_mg_kg"] == 213
+    # The rim holds two tissues: it is left out where enough remains.
+    for voxels, expected in ((19, 200), (20, 220)):
+        (row,) = iron.iron_rows([{**rows[0], "eroded_mean_ppb": 195.8, "eroded_voxels": voxels}])
+        assert row["iron_mg_kg"] == expected
+        assert row["iron_from"] == ("whole region" if expected == 200 else "without rim")
 
 
 def test_chart():

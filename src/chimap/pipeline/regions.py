@@ -35,7 +35,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "truth_ppb": {"Description": "True mean, relative to the true mean of the whole brain", "Units": "ppb"},
     "error_ppb": {"Description": "mean_ppb minus truth_ppb", "Units": "ppb"},
     "iron_mg_kg": {
-        "Description": "Iron from mean_ppb by the calibration that this file names; only for grey matter",
+        "Description": "Iron by the calibration that this file names; only for grey matter",
         "Units": "mg per kg wet tissue",
     },
     "iron_sd_mg_kg": {
@@ -43,6 +43,9 @@ COLUMNS: dict[str, dict[str, str]] = {
         "Units": "mg per kg wet tissue",
     },
     "iron_flag": {"Description": "below or above the range for which the calibration is taken as linear; n/a inside"},
+    "iron_from": {
+        "Description": "What iron was read from: the region without its outer layer of voxels, or where that leaves too few, all of it"
+    },
     "normal_mg_kg": {
         "Description": "Normal iron at the subject's age, or of adults without an age (Hallgren and Sourander 1958)",
         "Units": "mg per kg wet tissue",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +12,16 @@ import numpy as np
 from chimap import tuning
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.io.nifti import load_volume
 from chimap.io.scan import Scan
 from chimap.masking.quality import refine
-from chimap.pipeline import presets, regions, sources
+from chimap.pipeline import presets, sources
+from chimap.pipeline.answers import Answers
 from chimap.pipeline.console import Console
 from chimap.pipeline.finish import finish
 from chimap.pipeline.lost import lost_voxels
-from chimap.pipeline.measure import compile_clock, plain
+from chimap.pipeline.measure import compile_clock
 from chimap.pipeline.plan import (
     BRAIN,
-    CHI,
     COMBINED,
     EXCLUDED,
     LOCAL,
@@ -39,12 +37,8 @@ from chimap.pipeline.plan import (
     Result,
 )
 from chimap.pipeline.presets import Choice
-from chimap.pipeline.reference import is_file, reference_region
-from chimap.pipeline.runner import Runner
 from chimap.pipeline.sign import detect_sign
 from chimap.pipeline.store import file_sha256, key_of
-from chimap.quantify.iron import iron_rows
-from chimap.quantify.regions import region_rows
 from chimap.types import Mask, Volume
 
 
@@ -87,7 +81,7 @@ def run_scan(
     return _Run(scan, Path(out_dir), options or Options(), console or Console(quiet=True), log_json).all()
 
 
-class _Run(Runner):
+class _Run(Answers):
     """The stages in their order."""
 
     warnings: list[str]
@@ -107,6 +101,7 @@ class _Run(Runner):
         sources.check_choice(self.options)
         self._read()
         self._mask()
+        self._check_reference()
         self._field()
         self._r2star()
         if not sources.phase_needed(self.options):
@@ -342,86 +337,3 @@ class _Run(Runner):
         code = ("chimap.tuning", "chimap.simulate") if automatic else ()
         self._stage("inversion", sources.needs_of(self, chosen.method), (RAW_CHI,), compute, code)
         self._data = None
-
-    def _reference_file(self) -> tuple[Path, ...]:
-        r = self.options.reference
-        return (Path(r),) if is_file(r, self.options.labels is not None) else ()
-
-    @functools.cached_property
-    def _labels(self) -> tuple[np.ndarray, dict[int, str]] | None:
-        """Label image on the grid of the scan, and its names."""
-        if self.options.labels is None:
-            return None
-        labels, names, note = regions.load_labels(
-            self.options.labels, self.valid.get().shape, self.affine, table=self.options.label_table
-        )
-        if note:
-            self.warnings.append(note)
-            self.console.note(note)
-        return labels, names
-
-    def _reference(self) -> dict[str, Any]:
-        name = str(self.options.reference)
-        file = self._reference_file()
-        by_r2star = name.lower() == "csf" and "r2star" in self.done
-        by_labels = not file and name.lower() != "whole" and not by_r2star and self.options.labels
-        needs = {
-            "chi": self.sha("inversion", RAW_CHI),
-            "mask": self.valid.sha256,
-            "region": file_sha256(file[0]) if file else name,
-            "r2star": self.sha("r2star", R2STAR) if by_r2star else None,
-            "labels": file_sha256(by_labels) if by_labels else None,
-        }
-
-        def compute(choice: Choice, progress: Callable[..., None]) -> Any:
-            valid = self.valid.get()
-            labels, names = (self._labels or (None, None)) if by_labels else (None, None)
-            region = reference_region(
-                self.options.reference,
-                valid,
-                self.acq.voxel_size_mm,
-                r2star=self.done["r2star"][R2STAR.suffix].get() if by_r2star else None,
-                labels=labels,
-                names=names,
-            )
-            chi = self.done["inversion"][RAW_CHI.suffix].get()
-            result = choice.method(
-                chi,
-                valid,
-                self.acq,
-                progress=progress,
-                **choice.method.takes(region=region.mask),
-                **choice.parameters,
-            )
-            reference = {**plain(result.reference), "name": region.name, "region": region.how}
-            return {CHI.suffix: result.chi_ppm}, {"reference": reference, "sidecar": {"Reference": reference}}
-
-        code = ("chimap.pipeline.reference", "chimap.quantify")
-        self._stage("reference", needs, (CHI,), compute, code)
-        return dict(self.done["reference"].record["reference"])
-
-    def _regions(self) -> list[dict[str, Any]]:
-        if self._labels is None:
-            return []
-        valid = self.valid.get()
-        truth = None
-        if self.options.truth is not None:
-            truth, _ = load_volume(self.options.truth, ndim=3)
-            if truth.shape != valid.shape:
-                raise InputError(
-                    f"it has shape {truth.shape} but the scan {valid.shape}",
-                    file=self.options.truth,
-                    fix="Give it on the grid of the scan",
-                )
-        labels, names = self._labels
-        r2star = self.done["r2star"][R2STAR.suffix] if "r2star" in self.done else None
-        rows = region_rows(
-            self.done["reference"][CHI.suffix].get(),
-            labels,
-            valid,
-            self.acq.voxel_size_mm,
-            names,
-            r2star=r2star.get() if r2star else None,
-            truth_ppm=truth,
-        )
-        return iron_rows(rows, age_years=self.options.age)

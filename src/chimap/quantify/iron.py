@@ -74,6 +74,9 @@ standard deviations, 25 mg/kg prefrontal cortex's mean minus one (`ADULTS`). Bey
 
 DEFAULT = "langkammer2012"
 
+LEAST_CORE = 20
+"""Voxels that have to be left without a region's outer layer for iron to be read from there."""
+
 HALLGREN_DOI = "10.1111/j.1471-4159.1958.tb12607.x"
 CURVES: dict[str, tuple[float, float, float]] = {
     "globus pallidus": (21.41, 0.09, 0.37),
@@ -232,12 +235,13 @@ def iron_rows(
     """Rows of `chimap.quantify.regions.region_rows` with iron, for the grey matter that the normal values know.
 
     Other regions get no iron: the calibrations hold for grey matter, and white matter's susceptibility is mostly
-    myelin's.
+    myelin's. Iron is read from the region without its outer layer of voxels where 20 voxels or more are left. That layer
+    holds two tissues, and reconstruction blurs it: with it, nuclei come out a tenth too low.
 
     Parameters
     ----------
     rows : sequence of mapping
-        With ``name`` and ``mean_ppb``; ``se_ppb`` is used where it is.
+        With ``name`` and ``mean_ppb``; ``eroded_mean_ppb`` with ``eroded_voxels`` and ``se_ppb`` are used where they are.
     line : Calibration, optional
         Default: `DEFAULT`.
     age_years : float, optional
@@ -246,7 +250,7 @@ def iron_rows(
     Returns
     -------
     list of dict
-        Copies with ``iron_mg_kg, iron_sd_mg_kg, iron_flag, normal_mg_kg, normal_sd_mg_kg`` where the name is known.
+        Copies with ``iron_mg_kg, iron_sd_mg_kg, iron_flag, iron_from, normal_mg_kg, normal_sd_mg_kg`` where the name is known.
     """
     line = line or CALIBRATIONS[DEFAULT]
     out = []
@@ -254,13 +258,16 @@ def iron_rows(
         new = dict(row)
         region = hallgren_region(str(row["name"]))
         if region is not None and "white" not in region:
-            iron = float(iron_mg_kg(row["mean_ppb"], line))
-            sd = iron_sd_mg_kg(row["mean_ppb"], row.get("se_ppb"), line)
+            core = row.get("eroded_mean_ppb") is not None and row["eroded_voxels"] >= LEAST_CORE
+            chi = row["eroded_mean_ppb"] if core else row["mean_ppb"]
+            iron = float(iron_mg_kg(chi, line))
+            sd = iron_sd_mg_kg(chi, row.get("se_ppb"), line)
             aged = age_years is not None and region in CURVES
             normal = normal_iron(region, age_years) if aged else 10 * ADULTS[region][0]
             new["iron_mg_kg"] = round(iron, 1)
             new["iron_sd_mg_kg"] = None if sd is None else round(sd, 1)
             new["iron_flag"] = flag(iron, line)
+            new["iron_from"] = "without rim" if core else "whole region"
             new["normal_mg_kg"] = round(normal, 1)
             new["normal_sd_mg_kg"] = round(10 * ADULTS[region][1], 1)
         out.append(new)
