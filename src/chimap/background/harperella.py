@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from chimap.acquisition import Acquisition
+from chimap.background._differences import field_differences
 from chimap.background._echoes import magnitudes
 from chimap.background._harmonic import Harmonic, interior
 from chimap.errors import InputError
@@ -25,6 +24,7 @@ def harperella(
     *,
     magnitude: Volume | None = None,
     edge: float = 0.3,
+    offset_mm: float = 14.0,
     iterations: int = 3,
     progress: Progress = silent,
 ) -> LocalField:
@@ -49,6 +49,9 @@ def harperella(
         time squared and by both voxels' magnitude. Without it, by the echo times alone.
     edge : float
         Variance of the local field at the mask's outermost voxels relative to inside.
+    offset_mm : float
+        Width (full, at half the maximum) in mm over which the phase offset at TE = 0 is smooth. 0: there is no offset,
+        or it is harmonic. Without effect for a single echo.
     iterations : int
         Conjugate gradient iterations; each solves Laplace's equation twice.
 
@@ -64,40 +67,36 @@ def harperella(
 
     Notes
     -----
-    Where the phase really changes by more than :math:`\pi` from voxel to voxel (over the sinuses, around veins and
-    calcifications at late echoes) the Laplacian is wrong, and the error spreads to several voxels around. Unwrapping
-    in space with a path, and then a method for the total field, is safer; this one needs no decisions and is quick.
-    A phase offset at TE = 0 counts as background, which is right as far as it is harmonic.
+    Differences of later echoes are taken in the turn that the earlier ones predict, so only the first echo's phase, and
+    the first echo difference, must change by less than :math:`\pi` from voxel to voxel. Where they do not (next to air,
+    in calcifications) the Laplacian is wrong, and the error spreads to several voxels around. The receiver's phase,
+    equal in all echoes, is not harmonic inside the head: its differences are the part that does not grow with the echo
+    time, and are taken off after smoothing. With a single echo it stays in the result.
 
     Li et al. 2014, doi:10.1002/nbm.3056.
     """
-    if not (0 < edge < math.inf and iterations >= 1):
+    if not (0 < edge < np.inf and iterations >= 1 and offset_mm >= 0):
         raise InputError(
-            f"edge is {edge} and iterations {iterations}", fix="Give an edge above 0, and 1 or more"
+            f"edge is {edge}, iterations {iterations} and offset_mm {offset_mm}",
+            fix="edge must be above 0, iterations at least 1, and offset_mm not negative",
         )
     voxel = acq.voxel_size_mm
     box = Box.around(mask, fast=False)
     inside = box.crop(mask)
     inner = interior(inside)
     signal = magnitudes(magnitude, mask, acq.echoes)
-    top = np.zeros((3, *box.shape), np.float32)
-    bottom = np.zeros((3, *box.shape), np.float32)
-    for echo, te in enumerate(acq.te_s):
-        slabs(
-            _differences,
-            box.shape[0],
-            box.crop(phase[..., echo]),
-            box.crop(signal(echo)),
-            np.float32(acq.rad_per_ppm(te)),
-            top,
-            bottom,
-        )
-    np.divide(top, bottom, out=top, where=bottom > 0)
-    del bottom
-    weights = np.array([(min(voxel) / v) ** 2 for v in voxel], np.float32)
+    rad_per_ppm = [acq.rad_per_ppm(te) for te in acq.te_s]
+    smooth = [offset_mm / np.sqrt(8 * np.log(2)) / v for v in voxel] if 0 < offset_mm < np.inf else []
+
+    def echoes(n: int) -> tuple[Volume, Volume]:
+        return box.crop(phase[..., n]), box.crop(signal(n))
+
     laplacian = np.zeros(box.shape, np.float32)
-    slabs(_divergence, box.shape[0], top, inner, weights, laplacian)
-    del top
+    for axis in range(3):
+        difference = field_differences(axis, echoes, rad_per_ppm, inside, smooth)
+        weight = np.float32((min(voxel) / voxel[axis]) ** 2)
+        slabs(_divergence, box.shape[0], axis, difference, inner, weight, laplacian)
+        del difference
     variance = inside.astype(np.float32)
     variance[inside & ~inner] *= np.float32(edge)
     harmonic = Harmonic(inside, inner, voxel, variance)
@@ -105,40 +104,12 @@ def harperella(
     return LocalField(field_ppm=box.restore(local), noise_ppm=None, mask=box.restore(harmonic.reached()))
 
 
-@jit("void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4, f4[:,:,:,::1], f4[:,:,:,::1])")
-def _differences(start, stop, phase, magnitude, rad_per_ppm, top, bottom):
-    """Add an echo to the weighted sums of differences, in ppm, from each voxel to the next on each axis."""
-    shape = phase.shape
-    turn = np.float32(2 * math.pi)
-    tiny = np.float32(1e-20)
-    for i in range(start, stop):
-        for j in range(shape[1]):
-            for k in range(shape[2]):
-                a = magnitude[i, j, k] ** 2
-                for axis in range(3):
-                    x = i + (axis == 0)
-                    y = j + (axis == 1)
-                    z = k + (axis == 2)
-                    if x == shape[0] or y == shape[1] or z == shape[2]:
-                        continue
-                    d = phase[x, y, z] - phase[i, j, k]
-                    d -= turn * np.float32(math.floor(d / turn + np.float32(0.5)))
-                    b = magnitude[x, y, z] ** 2
-                    # The variances of both add: 1/a + 1/b. Without any signal it still counts, a little.
-                    w = (a * b / (a + b + tiny) + tiny) * rad_per_ppm
-                    top[axis, i, j, k] += w * d
-                    bottom[axis, i, j, k] += w * rad_per_ppm
-
-
-@jit("void(i8, i8, f4[:,:,:,::1], b1[:,:,::1], f4[::1], f4[:,:,::1])")
-def _divergence(start, stop, gradient, inner, weights, out):
-    """Minus the divergence at the inner voxels."""
+@jit("void(i8, i8, i8, f4[:,:,::1], b1[:,:,::1], f4, f4[:,:,::1])")
+def _divergence(start, stop, axis, difference, inner, weight, out):
+    """Add one axis' part of minus the divergence, at the inner voxels."""
+    dx, dy, dz = int(axis == 0), int(axis == 1), int(axis == 2)
     for i in range(start, stop):
         for j in range(inner.shape[1]):
             for k in range(inner.shape[2]):
                 if inner[i, j, k]:
-                    out[i, j, k] = (
-                        weights[0] * (gradient[0, i - 1, j, k] - gradient[0, i, j, k])
-                        + weights[1] * (gradient[1, i, j - 1, k] - gradient[1, i, j, k])
-                        + weights[2] * (gradient[2, i, j, k - 1] - gradient[2, i, j, k])
-                    )
+                    out[i, j, k] += weight * (difference[i - dx, j - dy, k - dz] - difference[i, j, k])
