@@ -9,7 +9,7 @@ import numpy as np
 
 from chimap.quantify.calibration import Calibration
 from chimap.quantify.repeatability import Repeatability
-from chimap.report.plots import GREY, RED, SERIES, Panel, document, limits_of
+from chimap.report.plots import GREY, INK, RED, SERIES, Panel, document, limits_of
 
 
 def calibration_figure(found: Calibration, rows: Sequence[Mapping[str, Any]], value: str = "mean_ppb") -> str:
@@ -27,9 +27,9 @@ def calibration_figure(found: Calibration, rows: Sequence[Mapping[str, Any]], va
         x_label="concentration [mmol/L]",
         y_label="susceptibility against water [ppb]",
     )
-    left.line(ends, found.intercept + found.slope * ends, RED)
+    left.line(ends, found.intercept + found.slope * ends, INK)
     low, high = found.slope_ci_scale
-    left.band(ends, found.intercept + low * ends, found.intercept + high * ends, RED)
+    left.band(ends, found.intercept + low * ends, found.intercept + high * ends, GREY)
     if found.expected is not None:
         left.line(ends, found.expected * ends, GREY, dash="5 4")
     right = Panel(
@@ -49,7 +49,7 @@ def calibration_figure(found: Calibration, rows: Sequence[Mapping[str, Any]], va
         right.points(x[use], np.asarray(found.residuals)[use], colour)
         if len(scans) > 1:
             left.note(str(scan), colour)
-    left.note(f"slope {found.slope:.1f} ({low:.1f} to {high:.1f}) ppb per mmol/L", RED)
+    left.note(f"slope {found.slope:.1f} ({low:.1f} to {high:.1f}) ppb per mmol/L")
     if found.expected is not None:
         left.note(f"known: {found.expected:.1f}", GREY)
     left.note(f"R2 {found.r2:.5f}")

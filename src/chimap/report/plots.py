@@ -103,9 +103,9 @@ class Panel:
             )
 
     def label(self, x: float, y: float, text: str, colour: str = INK) -> None:
-        """Small text beside a point."""
+        """Small text to the upper right of a point."""
         self.parts.append(
-            f'<text x="{self.x.at(x) + 7:.1f}" y="{self.y.at(y) + 4:.1f}" fill="{colour}" font-size="11">{escape(text)}</text>'
+            f'<text x="{self.x.at(x) + 7:.1f}" y="{self.y.at(y) - 4:.1f}" fill="{colour}" font-size="11">{escape(text)}</text>'
         )
 
     def note(self, text: str, colour: str = INK) -> None:
@@ -132,7 +132,7 @@ class Panel:
             f'<text transform="translate(14 {middle:.1f}) rotate(-90)" text-anchor="middle">{escape(self.y_label)}</text>'
         )
         legend = "".join(
-            f'<text x="{x.left + 8}" y="{y.right + 16 + 15 * n}" fill="{c}" font-size="11">{escape(t)}</text>'
+            f'<text x="{x.left + 8}" y="{y.right + 16 + 15 * n}" fill="{c}" font-size="11" paint-order="stroke" stroke="white" stroke-width="3">{escape(t)}</text>'
             for n, (t, c) in enumerate(self.notes)
         )
         return (
