@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 import chimap
 from chimap.acquisition import Acquisition
@@ -35,8 +36,10 @@ def _nuclei(n=108, voxel=1.5):
 def test_slope_of_measured_over_true_iron():
     acq = Acquisition((0.004, 0.009, 0.014, 0.019), 3.0, voxel_size_mm=(2.25, 2.25, 2.25))
     scan = simulate_scan(_nuclei(), acq, snr=100.0, shim_order=1)
+    # Zero is the water well inside: at the edge of the mask a reconstruction is at its worst.
+    water = (scan.labels == 1) & (ndimage.distance_transform_edt(scan.mask, sampling=2.25) > 16)
     found = chimap.reconstruct(
-        scan.phase, scan.mask, acq, magnitude=scan.magnitude, region=scan.labels == 1, phase_sign="+"
+        scan.phase, scan.mask, acq, magnitude=scan.magnitude, region=water, phase_sign="+"
     )
     rows = region_rows(
         found.chi_ppm, scan.labels, found.mask, acq.voxel_size_mm, dict.fromkeys(range(2, 8), "putamen")

@@ -50,8 +50,20 @@ def finish(
         f"The reference region of the susceptibility map is: {reference['name']} (mean {1000 * reference['mean_ppm']:.1f} ppb and "
         f"standard deviation {1000 * reference['sd_ppm']:.1f} ppb under whole-brain referencing)."
     ]
+    dois: list[str] = []
+    if "low R2*" in reference.get("region", ""):
+        dois.append("10.1002/mrm.26946")
+    if any("iron_mg_kg" in row for row in table):
+        line = CALIBRATIONS[DEFAULT]
+        extra.append(
+            f"Iron of deep grey matter was computed from susceptibility with {line.slope:g} ppb per mg/kg (calibration {line.name}), from "
+            "regions without their outer layer of voxels where enough were left, and set against published normal values."
+        )
+        dois += [line.doi, HALLGREN_DOI]
     paper = presets.load(run.options.preset).get("paper")
     paragraph, citations = text.methods_text(said, run.acq, preset=paper, extra=extra)
+    known = {c["doi"] for c in citations}
+    citations += [{"doi": d, "text": text.citation(d)} for d in dois if d not in known]
     write_text(run.store.path("_methods", ".md"), text.as_markdown(paragraph, citations))
     if table:
         _write_tables(run, table, reference)

@@ -99,7 +99,8 @@ ADULTS: dict[str, tuple[float, float]] = {
 }
 """The same paper: mean and standard deviation between people of 30 to 100 years, in mg per 100 g fresh tissue."""
 
-OLDEST = 100.0
+ADULT, OLDEST = 30.0, 100.0
+"""Ages in years from which `ADULTS` holds, and to which the curves reach."""
 
 _NUCLEI = {
     "globus pallidus": ("globus pallidus", "pallidum", "gp", "gpe", "gpi"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chimap.quantify.iron import ADULTS, OLDEST, hallgren_region, normal_iron
+from chimap.quantify.iron import ADULT, ADULTS, OLDEST, hallgren_region, normal_iron
 from chimap.report.svg import Axis, escape
 
 _COLOURS = {"globus pallidus": "#c0392b", "putamen": "#1f6fb2", "caudate": "#2e8b57"}
@@ -56,8 +56,9 @@ def iron_chart(rows: Sequence[Mapping[str, Any]], age_years: float | None = None
     for region in regions:
         curve = normal_iron(region, ages)
         sd = 10 * ADULTS[region][1]
-        edge = [(a, c + sd) for a, c in zip(ages, curve)]
-        edge += [(a, max(c - sd, 0.0)) for a, c in zip(ages[::-1], curve[::-1])]
+        # The standard deviation is that of people of 30 years and more.
+        adult = [(a, c) for a, c in zip(ages, curve) if a >= ADULT]
+        edge = [(a, c + sd) for a, c in adult] + [(a, max(c - sd, 0.0)) for a, c in adult[::-1]]
         colour = _COLOURS[region]
         parts.append(f'<path d="{_path(edge, across, up)}Z" fill="{colour}" fill-opacity="0.12"/>')
         line = _path(list(zip(ages, curve)), across, up)
