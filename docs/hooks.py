@@ -1,7 +1,8 @@
 """What mkdocs does on the way: tables of methods from the registry, equations as MathML.
 
 In a page, ``<!-- methods STAGE -->`` becomes the methods of that stage with their parameters and papers, ``<!-- methods -->``
-those of all stages, ``<!-- help COMMAND -->`` what ``chimap COMMAND --help`` prints, and ``<!-- presets -->`` what the presets choose.
+those of all stages, ``<!-- stages -->`` the table of stages, ``<!-- help COMMAND -->`` what ``chimap COMMAND --help`` prints, and
+``<!-- presets -->`` what the presets choose.
 Nothing of that is typed by hand, so it cannot grow old.
 """
 
@@ -22,7 +23,7 @@ from chimap.cli.methods import describe
 from chimap.pipeline import presets
 from chimap.pipeline.text import citation
 
-_MARK = re.compile(r"^<!-- (methods|help|presets)(?: ([a-z0-9]+))? -->$", re.MULTILINE)
+_MARK = re.compile(r"^<!-- (methods|stages|help|presets)(?: ([a-z0-9]+))? -->$", re.MULTILINE)
 _MATH = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -103,4 +104,12 @@ def _presets(_: str | None) -> str:
     return "\n".join([*about, "", *rows])
 
 
-_MADE = {"methods": _methods, "help": _help, "presets": _presets}
+def _stages(_: str | None) -> str:
+    rows = ["| stage | folder | data | axes | default |", "|---|---|---|---|---|"]
+    for s in registry.STAGES.values():
+        folder = s.package.removeprefix("chimap.")
+        rows.append(f"| `{s.name}` | `{folder}` | {s.data} | {s.ndim} | `{s.default}` |")
+    return "\n".join(rows)
+
+
+_MADE = {"methods": _methods, "stages": _stages, "help": _help, "presets": _presets}
