@@ -35,13 +35,20 @@ class Answers(Runner):
         name = str(self.options.reference).lower()
         return not (self._reference_file() or name == "whole" or (name == "csf" and "r2star" in self.done))
 
+    def _reference_numbers(self) -> list[int]:
+        """The labels that the reference means; their names may lie in another file."""
+        assert self._labels is not None
+        labels, names = self._labels
+        return list(find_labels(str(self.options.reference), names, np.unique(labels)))
+
     def _check_reference(self) -> None:
         """An age that cannot be, or a region that the labels do not have, must not show after an hour."""
         if self.options.age is not None:
             normal_iron("putamen", self.options.age)
-        name = str(self.options.reference)
-        if self._labels is not None and self._reference_by_labels() and name.lower() != "csf":
-            find_labels(name, self._labels[1], np.unique(self._labels[0]))
+        # Whether there will be an R2* map to find CSF by is not known yet.
+        by_name = self._reference_by_labels() and str(self.options.reference).lower() != "csf"
+        if self._labels is not None and by_name:
+            self._reference_numbers()
 
     @functools.cached_property
     def _labels(self) -> tuple[np.ndarray, dict[int, str]] | None:
@@ -67,6 +74,7 @@ class Answers(Runner):
             "region": file_sha256(file[0]) if file else name,
             "r2star": self.sha("r2star", R2STAR) if by_r2star else None,
             "labels": file_sha256(by_labels) if by_labels else None,
+            "numbers": self._reference_numbers() if by_labels else None,
         }
 
         def compute(choice: Choice, progress: Callable[..., None]) -> Any:

@@ -26,6 +26,7 @@ PLANES = (
 )
 OUTLINE = "#ffb000"
 _MARGIN_MM = 9.0
+_LEAST_SHOWN = 20
 
 
 def colour_map(name: str) -> Colormap:
@@ -247,8 +248,9 @@ def histogram(
 
 def region_chart(regions: Sequence[Mapping[str, Any]]) -> str:
     """Each region in ppb as inline SVG: its distribution as a violin where there is one, mean and SD as dot and bar, truth as a
-    hollow diamond."""
+    hollow diamond. Regions of fewer than 20 voxels, whose extremes would squeeze the axis, are left out where there are others."""
     rows = [r for r in regions if r.get("mean_ppb") is not None and math.isfinite(r["mean_ppb"])]
+    rows = [r for r in rows if r.get("voxels", _LEAST_SHOWN) >= _LEAST_SHOWN] or rows
     if not rows:
         return ""
     spread = [(r["mean_ppb"], r.get("sd_ppb") or 0.0, r.get("truth_ppb")) for r in rows]
