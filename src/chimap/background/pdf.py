@@ -8,6 +8,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from chimap.acquisition import Acquisition
+from chimap.background._unreliable import from_around
 from chimap.errors import InputError
 from chimap.numerics.box import Box
 from chimap.numerics.dipole import dipole_kernel
@@ -30,6 +31,7 @@ def pdf(
     pad_mm: float = 24.0,
     tolerance: float = 0.02,
     iterations: int = 45,
+    unreliable: float = 25.0,
     progress: Progress = silent,
 ) -> LocalField:
     r"""PDF, projection onto dipole fields: what dipoles outside the mask can explain is background.
@@ -70,6 +72,9 @@ def pdf(
         local field together, root mean square over the mask).
     iterations : int
         Most iterations; each costs two transform pairs.
+    unreliable : float
+        In voxels whose noise exceeds this many times the median, the local field is taken from the sources there that
+        best explain the field around. 0: it stays as measured.
 
     Returns
     -------
@@ -112,8 +117,9 @@ def pdf(
     kernel = dipole_kernel(box.shape, voxel, acq.b0_dir)
     _fit(residual, weight, source, kernel, tolerance, iterations, progress)
     residual *= inside
+    local = from_around(box.restore(residual), noise, mask, unreliable, voxel, acq.b0_dir)
     return LocalField(
-        field_ppm=box.restore(residual),
+        field_ppm=local,
         noise_ppm=None if noise is None else noise.copy(),
         mask=mask.copy(),
     )

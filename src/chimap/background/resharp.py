@@ -21,7 +21,7 @@ def resharp(
     *,
     noise: Volume | None = None,
     radius_mm: float = 5.5,
-    lam: float = 1e-3,
+    lam: float = 3e-4,
     tolerance: float = 1e-4,
     iterations: int = 70,
     unreliable: float = 25.0,

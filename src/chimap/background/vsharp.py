@@ -8,6 +8,7 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.background._smv import edge_weights, median_noise, repaired
+from chimap.background._unreliable import from_around
 from chimap.errors import InputError
 from chimap.numerics.box import Box
 from chimap.numerics.fft import irfftn, rfftn
@@ -51,7 +52,7 @@ def vsharp(
     mask : (x, y, z) bool
         Where the total field is known.
     acq : Acquisition
-        Voxel size in mm.
+        Voxel size in mm, and the direction of B0 for `unreliable` voxels.
     noise : (x, y, z) float32, optional
         Standard deviation of the total field in ppm; gives the standard deviation of the local field, and the
         voxels that are `unreliable`.
@@ -65,8 +66,8 @@ def vsharp(
         (0.05 for 12 mm), with large ones more, or left-over background is amplified.
     unreliable : float
         Voxels whose noise exceeds this many times the median are replaced by the harmonic function that fits
-        around them before spheres average over them. 0: never.
-
+        around them before spheres average over them; in the result, their field is that of the sources there that best
+        explain the field around. 0: never.
     edge : str
         fit: within some 6 mm of the edge harmonic polynomials, fitted in balls of 2.5 to 6 mm that stick out of the mask, take
         the place of means over ever smaller spheres; keeps more of the local field, and the outermost
@@ -162,11 +163,13 @@ def vsharp(
     spectrum *= inverse
     local = irfftn(spectrum, box.shape)
     local *= done
+    valid = box.restore(done)
+    field = from_around(box.restore(local), noise, valid, unreliable, voxel, acq.b0_dir)
     progress(steps, steps, radii=len(kernels), converged=True)
     return LocalField(
-        field_ppm=box.restore(local),
+        field_ppm=field,
         noise_ppm=None if variance is None else box.restore(np.sqrt(variance) * done),
-        mask=box.restore(done),
+        mask=valid,
     )
 
 
