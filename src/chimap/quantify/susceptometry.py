@@ -17,6 +17,8 @@ from chimap.results import LocalField
 from chimap.types import Mask, Volume
 
 _BLOCKS = 12
+_OUTLIER = 4.0
+"""Residuals beyond so many robust standard deviations are left out."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,12 @@ def susceptometry(
 
     With :math:`s_n` the shape of vial n, D the dipole field and H a background removal (a linear one),
 
-    .. math:: \min_{\chi, c} \; \lVert H f - \sum_n \chi_n\, H D s_n - c \rVert^2 .
+    .. math:: \min_{\chi, c} \; \lVert H f - \sum_n \chi_n\, H D s_n - \sum_m c_m h_m \rVert^2 ,
 
+    where the solid harmonics h up to the third degree take what H left.
     The same H acts on the measured field and on the model, so that what it takes away from the vials' own field does no
     harm; this, and no regularisation, is why the result is nearly free of the loss of contrast that maps have.
-    Voxels that a vial's surface comes within one voxel of, and two voxels at the edge of the mask, do not count.
+    Voxels that a vial's surface comes within one voxel of, and two voxels at the edge of the mask, do not count, nor do outliers.
 
     Parameters
     ----------
@@ -89,9 +92,13 @@ def susceptometry(
     columns = []
     for s in shapes:
         columns.append(remove(np.where(mask, _forward(s, acq), np.float32(0)), mask).field_ppm[use])
-    index = np.nonzero(use)[vials.axis]
-    design = np.stack([*columns, np.ones(len(index), np.float32)], -1).astype(np.float64)
+    place = np.nonzero(use)
+    design = np.column_stack([*columns, _harmonics(place, acq.voxel_size_mm)]).astype(np.float64)
     y = local.field_ppm[use].astype(np.float64)
+    # Edges of the container, bubbles and ringing leave voxels far off the model: once found, they go.
+    residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    good = np.abs(residual) <= _OUTLIER * 1.4826 * np.median(np.abs(residual))
+    design, y, index = design[good], y[good], place[vials.axis][good]
     edges = np.quantile(index, np.linspace(0, 1, _BLOCKS + 1)[1:-1]) if len(index) else np.zeros(1)
     block = np.digitize(index, edges)
     present = np.unique(block)
@@ -99,15 +106,16 @@ def susceptometry(
         raise InputError("the mask is too thin along the vials to tell how well they are known")
     grams = np.array([design[block == b].T @ design[block == b] for b in present])
     sides = np.array([design[block == b].T @ y[block == b] for b in present])
-    if np.linalg.cond(grams.sum(0)) > 1e12:
+    scale = np.sqrt(np.diagonal(grams.sum(0)))
+    if not scale.all() or np.linalg.cond(grams.sum(0) / np.outer(scale, scale)) > 1e10:
         raise InputError("the fields of the vials cannot be told apart", fix="Check labels and mask")
     whole = np.linalg.solve(grams.sum(0), sides.sum(0))
     left = np.array([np.linalg.solve(grams.sum(0) - g, sides.sum(0) - s) for g, s in zip(grams, sides)])
     n = len(present)
     se = np.sqrt((n - 1) / n * ((left - left.mean(0)) ** 2).sum(0))
     return Susceptometry(
-        chi_ppm=whole[:-1],
-        se_ppm=se[:-1],
+        chi_ppm=whole[: vials.count],
+        se_ppm=se[: vials.count],
         residual_ppm=float((y - design @ whole).std()),
         voxels=len(y),
     )
@@ -134,6 +142,18 @@ def _cylinder(
     round_ = np.clip(0.5 + (radius - rho) / h, 0, 1)
     flat = np.clip(0.5 + (length / 2 - np.abs(p[vials.axis])) / d[vials.axis], 0, 1)
     return np.asarray(round_ * flat, np.float32)
+
+
+def _harmonics(place: tuple[np.ndarray, ...], voxel: tuple[float, ...]) -> np.ndarray:
+    """Solid harmonics up to the third degree at voxels, scaled to about 1: background that removal left."""
+    p = [(i - i.mean()) * v for i, v in zip(place, voxel)]
+    length = max(float(np.abs(q).max()) for q in p) or 1.0
+    x, y, z = (q / length for q in p)
+    r2 = x * x + y * y + z * z
+    terms = [np.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - r2]
+    terms += [z * (5 * z * z - 3 * r2), x * (5 * z * z - r2), y * (5 * z * z - r2), z * (x * x - y * y)]
+    terms += [x * y * z, x * (x * x - 3 * y * y), y * (3 * x * x - y * y)]
+    return np.stack(terms, -1)
 
 
 def _forward(chi: Volume, acq: Acquisition) -> Volume:
