@@ -71,6 +71,8 @@ def test_wrong_words_show_at_once(scan, done, tmp_path):
     out, options, _ = done
     with pytest.raises(InputError, match="age"):
         run_scan(scan, tmp_path, replace(options, age=140.0))
+    with pytest.raises(InputError, match="no label image"):
+        run_scan(scan, out, replace(options, labels=None, reference="whole", label_table=scan.phase[0]))
     with pytest.raises(InputError, match="globus pallidus"):
         run_scan(scan, out, replace(options, reference="amygdala"))
 

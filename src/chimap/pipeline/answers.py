@@ -15,7 +15,7 @@ from chimap.pipeline import regions
 from chimap.pipeline.measure import plain
 from chimap.pipeline.plan import CHI, R2STAR, RAW_CHI
 from chimap.pipeline.presets import Choice
-from chimap.pipeline.reference import is_file, reference_region
+from chimap.pipeline.reference import is_file, no_csf, reference_region
 from chimap.pipeline.runner import Runner
 from chimap.pipeline.store import file_sha256
 from chimap.quantify.iron import iron_rows, normal_iron
@@ -43,11 +43,23 @@ class Answers(Runner):
 
     def _check_reference(self) -> None:
         """An age that cannot be, or a region that the labels do not have, must not show after an hour."""
+        if self.options.labels is None:
+            if self.options.label_table is not None:
+                raise InputError("names of labels are given, but no label image", fix="Give --labels")
+            if self.options.age is not None:
+                self.console.note("the age is used for the iron of regions only, and no label image is given")
         if self.options.age is not None:
             normal_iron("putamen", self.options.age)
         # Whether there will be an R2* map to find CSF by is not known yet.
         by_name = self._reference_by_labels() and str(self.options.reference).lower() != "csf"
         if self._labels is not None and by_name:
+            self._reference_numbers()
+
+    def _check_csf(self) -> None:
+        """Once R2* is there or not: CSF has to be found by one thing or the other."""
+        if str(self.options.reference).lower() == "csf" and self._reference_by_labels():
+            if self._labels is None:
+                raise no_csf()
             self._reference_numbers()
 
     @functools.cached_property
@@ -128,4 +140,7 @@ class Answers(Runner):
             r2star=r2star.get() if r2star else None,
             truth_ppm=truth,
         )
+        if not rows:
+            self.warnings.append("no label lies where the map is valid: there is no table of regions")
+            self.console.note(self.warnings[-1])
         return iron_rows(rows, age_years=self.options.age)

@@ -70,16 +70,21 @@ def reference_region(
     if text.lower() == "csf" and r2star is not None:
         return Region("CSF", ventricles(r2star, valid, voxel_size_mm), "ventricles, by low R2* and position")
     if labels is None:
-        raise InputError(
-            "CSF is found by its low R2*, and there is neither an R2* map (it takes echoes with their magnitude) nor a label image",
-            fix="Give --reference whole or a mask file, or labels",
-        )
+        raise no_csf()
     numbers = find_labels(text, names or {}, np.unique(labels))
     region = region_mask(labels, numbers)
     if not (region & valid).any():
         raise InputError(f"region {text!r} of the labels has no voxel where the map is valid")
     what = "+".join(str(n) for n in numbers)
     return Region("CSF" if text.lower() == "csf" else text, region, f"label {what}")
+
+
+def no_csf() -> InputError:
+    """What to say where nothing tells which voxels are CSF."""
+    return InputError(
+        "CSF is found by its low R2*, and there is neither an R2* map (it takes echoes with their magnitude) nor a label image",
+        fix="Give --reference whole or a mask file, or labels",
+    )
 
 
 def _from_file(path: Path, valid: Mask) -> Region:

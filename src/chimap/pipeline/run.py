@@ -104,6 +104,7 @@ class _Run(Answers):
         self._check_reference()
         self._field()
         self._r2star()
+        self._check_csf()
         if not sources.phase_needed(self.options):
             self._data = None
         self._background()
