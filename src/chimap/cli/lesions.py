@@ -1,0 +1,321 @@
+"""Find microbleeds and calcifications in a susceptibility map; score rims of given lesions; split a tumour.
+
+  chimap lesions --chi chimap.nii.gz --mask mask.nii.gz --field local.nii.gz --r2star r2star.nii.gz --b0 3 -o out
+  chimap lesions ... --rims flair_lesions.nii.gz --tumour roi.nii.gz -o out
+
+Written into the output folder: lesions.tsv with its data dictionary lesions.json, lesions_dseg.nii.gz (numbers as in
+the table), lesions.png; with --rims also rims.tsv and rims.json, with --tumour also tumour.tsv, tumour.json and
+tumour_dseg.nii.gz. What needs an input that is not given is left out, and said. No diagnosis: see the page on lesions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chimap.cli import _stage
+from chimap.errors import InputError, OutputError
+from chimap.io.nifti import (
+    load_volume,
+    make_folder,
+    read_header,
+    save_volume,
+    whole_file,
+    write_json,
+    write_text,
+)
+from chimap.pipeline.measure import Measure, append_log, plain
+
+SUMMARY = "microbleeds and calcifications: where, which, how much; rims; tumours"
+
+_DOI_MOMENT = "10.1148/radiol.11110251"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of this command."""
+    add = parser.add_argument
+    add("--chi", required=True, metavar="NII", help="susceptibility in ppm")
+    add("--mask", metavar="NII", help="where it is valid (default: where it is not exactly 0)")
+    add("--field", metavar="NII", help="local field in ppm that it was made from: moments without loss")
+    add("--noise", metavar="NII", help="standard deviation of the local field in ppm")
+    add("--r2star", metavar="NII", help="R2* in 1/s: fainter lesions, and a check")
+    add(
+        "--magnitude", metavar="NII", help="magnitude (all echoes or combined), a check where there is no R2*"
+    )
+    add("--labels", metavar="NII", help="label image on the same grid, for the nearest region")
+    add("--label-table", metavar="TSV", help="its names (default: beside the image; FreeSurfer's are known)")
+    add("-o", "--output", required=True, metavar="FOLDER", help="folder for tables, label image and figure")
+    add("--figure", choices=("png", "svg", "none"), default="png", help="kind of the figure (default: png)")
+    group = parser.add_argument_group("limits")
+    group.add_argument(
+        "--diameter",
+        type=float,
+        nargs=2,
+        default=(2.0, 12.0),
+        metavar=("MIN", "MAX"),
+        help="mm (default: 2 12)",
+    )
+    group.add_argument(
+        "--contrast", type=float, default=200.0, metavar="PPB", help="least contrast in ppb (default: 200)"
+    )
+    group = parser.add_argument_group("other lesions")
+    group.add_argument(
+        "--rims", metavar="NII", help="masks or labels of MS lesions, to score paramagnetic rims"
+    )
+    group.add_argument("--tumour", metavar="NII", help="region to split into haemorrhage and calcification")
+    group.add_argument(
+        "--tumour-contrast",
+        type=float,
+        default=150.0,
+        metavar="PPB",
+        help="least contrast in it (default: 150)",
+    )
+    _stage.add_acquisition(parser, te=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, find, write."""
+    from chimap.quantify.lesions import find_lesions
+
+    folder = Path(args.output)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError("this is a file; a folder is expected", file=folder)
+    console = _stage.console_of(args)
+    if args.r2star and args.acq is None and args.b0 is None:
+        raise InputError("the check of R2* depends on the field strength", fix="Give --b0 or --acq")
+    chi = _stage.read(args.chi)
+    like = (args.chi, chi.shape)
+    mask = _stage.read_mask(args.mask, like) if args.mask else np.isfinite(chi) & (chi != 0)
+    acq = _stage.acquisition(args, args.chi, needs_te=False)
+    affine = read_header(args.chi).affine
+    maps: dict[str, Any] = {}
+    for name, path in (("local_field", args.field), ("noise", args.noise), ("r2star", args.r2star)):
+        if path:
+            maps[name] = _stage.read(path, like)
+    if args.magnitude:
+        maps["magnitude"] = _magnitude(args.magnitude, like)
+    regions, names = _regions(args, like)
+    rims = _stage.read(args.rims, like) if args.rims else None
+    roi = _stage.read_mask(args.tumour, like) if args.tumour else None
+    make_folder(folder)
+    with console.stage("lesions", "find") as bar:
+        with Measure(bar) as measure:
+            result = find_lesions(
+                chi, mask, acq, **maps, regions=regions, names=names, affine=affine,
+                diameter_mm=(args.diameter[0], args.diameter[1]), contrast_ppm=args.contrast / 1000,
+                progress=measure.progress,
+            )  # fmt: skip
+        record = measure.record("lesions", "find")
+    record["parameters"] = {"diameter_mm": list(args.diameter), "contrast_ppb": args.contrast}
+    append_log(args.log_json, record)
+    for text in result.left_out:
+        console.note(text)
+    rows = [_row(lesion) for lesion in result.found]
+    drop = [k for k in _COLUMNS if rows and all(_empty(r[k]) for r in rows)]
+    about = {k: v for k, v in _COLUMNS.items() if k not in drop}
+    why = dict(Counter(reason for _, _, reason in result.rejected))
+    facts = {"LeftOut": result.left_out, "RejectedSpots": why, "Settings": record["parameters"]}
+    _write(folder / "lesions.tsv", rows, about, facts)
+    save_volume(folder / "lesions_dseg.nii.gz", result.labels, affine, description="chimap lesions")
+    if args.figure != "none":
+        from chimap.report.lesions import lesion_figure
+
+        kinds = {lesion.number: lesion.kind for lesion in result.found}
+        picture = lesion_figure(chi, result.labels, kinds, affine, mask=mask, kind=args.figure)
+        with whole_file(folder / f"lesions.{args.figure}") as f:
+            f.write(picture)
+    count = Counter(lesion.kind for lesion in result.found)
+    said = ", ".join(f"{n} {kind}" for kind, n in count.items()) or "none"
+    print(f"lesions: {said} (rejected {len(result.rejected)} other spots): {folder / 'lesions.tsv'}")
+    if rims is not None:
+        _rims(folder, chi, rims, mask, acq)
+    if roi is not None:
+        _tumour(folder, chi, roi, mask, acq, maps, affine, args.tumour_contrast / 1000)
+    return 0
+
+
+def _magnitude(path: str, like: tuple[str, tuple[int, ...]]) -> np.ndarray:
+    data, _ = load_volume(path)
+    if data.shape[:3] != tuple(like[1]):
+        raise InputError(f"the shape {data.shape[:3]} is not that of {like[0]}, {tuple(like[1])}", file=path)
+    if data.ndim == 4:
+        # The last echo shows lost signal best; all of them together still do, with less noise.
+        return np.sqrt((np.moveaxis(data, 3, 0).astype(np.float64) ** 2).sum(axis=0)).astype(np.float32)
+    return data
+
+
+def _regions(
+    args: argparse.Namespace, like: tuple[str, tuple[int, ...]]
+) -> tuple[np.ndarray | None, dict[int, str]]:
+    if not args.labels:
+        return None, {}
+    from chimap.pipeline.regions import label_names
+    from chimap.quantify.labels import FREESURFER, looks_like_freesurfer
+
+    labels = np.rint(np.nan_to_num(_stage.read(args.labels, like))).astype(np.int32)
+    table = Path(args.label_table) if args.label_table else None
+    names = label_names(Path(args.labels), table) if table else label_names(Path(args.labels))
+    if not names and looks_like_freesurfer(np.unique(labels).tolist()):
+        names = dict(FREESURFER)
+    return labels, names
+
+
+_COLUMNS: dict[str, tuple[str, str]] = {
+    "number": ("", "Number in the label image and the figure; by moment, largest first"),
+    "kind": ("", "haemorrhage (paramagnetic), calcification (diamagnetic), uncertain (field and map disagree on the sign)"),
+    "x": ("mm", "Centre of mass to the right (RAS, as the image's affine has it)"),
+    "y": ("mm", "Centre of mass to the front"),
+    "z": ("mm", "Centre of mass up"),
+    "region": ("", "Nearest labelled region"),
+    "region_distance": ("mm", "Distance to it; 0 inside"),
+    "contrast": ("ppb", "Peak susceptibility (mean of three voxels) less the median of a ring around the lesion"),
+    "mean": ("ppb", "Mean over the region less that median"),
+    "background": ("ppb", "That median, relative to the map's reference"),
+    "moment": ("ppb mm^3", f"Integral of the susceptibility against the surroundings (total susceptibility, doi:{_DOI_MOMENT})"),
+    "moment_error": ("ppb mm^3", "Its standard error"),
+    "moment_from": ("", "local field: fitted to the field around the lesion; susceptibility: summed over the map"),
+    "volume": ("mm^3", "Volume above half of the contrast in susceptibility, which does not bloom as signal loss does"),
+    "diameter": ("mm", "Diameter of a ball of that volume"),
+    "dark_volume": ("mm^3", "Volume as R2* (or magnitude) shows it, blooming included"),
+    "elongation": ("", "Longest axis over the mean of the others"),
+    "roundness": ("", "Least curvature over the mean of the others: 1 a ball, 0 a tube"),
+    "r2star_contrast": ("1/s", "Peak R2* less the median around"),
+    "hint": ("", "Stages of haemorrhage whose published range (doi:10.1002/jmri.25143) holds the contrast. A hint, no diagnosis"),
+}  # fmt: skip
+
+
+def _row(lesion: Any) -> dict[str, Any]:
+    x, y, z = lesion.position_mm if lesion.position_mm else (math.nan,) * 3
+    return {
+        "number": lesion.number,
+        "kind": lesion.kind,
+        "x": round(x, 1),
+        "y": round(y, 1),
+        "z": round(z, 1),
+        "region": lesion.region,
+        "region_distance": round(lesion.region_distance_mm, 1),
+        "contrast": round(1000 * lesion.contrast_ppm, 1),
+        "mean": round(1000 * lesion.mean_ppm, 1),
+        "background": round(1000 * lesion.background_ppm, 1),
+        "moment": round(1000 * lesion.moment, 0),
+        "moment_error": round(1000 * lesion.moment_error, 0),
+        "moment_from": lesion.moment_from,
+        "volume": round(lesion.volume_mm3, 1),
+        "diameter": round(lesion.diameter_mm, 2),
+        "dark_volume": round(lesion.dark_volume_mm3, 1),
+        "elongation": round(lesion.elongation, 2),
+        "roundness": round(lesion.roundness, 2),
+        "r2star_contrast": round(lesion.r2star_contrast, 1),
+        "hint": lesion.hint,
+    }
+
+
+def _empty(value: Any) -> bool:
+    return value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _write(
+    path: Path, rows: list[dict[str, Any]], columns: dict[str, tuple[str, str]], facts: dict[str, Any]
+) -> None:
+    """A table with tabs, n/a for what is not known, and its data dictionary."""
+    lines = ["\t".join(columns)]
+    lines += ["\t".join("n/a" if _empty(r[k]) else str(r[k]) for k in columns) for r in rows]
+    write_text(path, "\n".join(lines) + "\n")
+    about: dict[str, Any] = {
+        k: {"Description": text, **({"Units": unit} if unit else {})} for k, (unit, text) in columns.items()
+    }
+    write_json(path.with_suffix(".json"), plain({**about, **facts}))
+
+
+def _rims(folder: Path, chi: np.ndarray, lesions: np.ndarray, mask: np.ndarray, acq: Any) -> None:
+    from chimap.quantify.rim import score_rims
+
+    rows = [
+        {
+            "label": r.label,
+            "volume": round(r.volume_mm3, 1),
+            "coverage": round(r.coverage, 3),
+            "rim_core": round(1000 * r.rim_core_ppm, 1),
+            "rim_outside": round(1000 * r.rim_outside_ppm, 1),
+            "rim_at": round(r.radius_mm, 2),
+            "rim": "yes" if r.rim else "n/a" if r.note else "no",
+            "note": r.note,
+        }
+        for r in score_rims(chi, lesions, mask, acq)
+    ]
+    columns = {
+        "label": ("", "Number of the lesion (connected parts of a mask are counted)"),
+        "volume": ("mm^3", "Volume of the lesion mask"),
+        "coverage": (
+            "",
+            "Part of the directions in which the edge is more paramagnetic than core and surroundings",
+        ),
+        "rim_core": ("ppb", "Mean of the shell less the core's median"),
+        "rim_outside": ("ppb", "Mean of the shell less the surroundings' median"),
+        "rim_at": ("mm", "Where the shell lies, from the mask's surface, outside positive"),
+        "rim": (
+            "",
+            "yes: coverage of two thirds or more (after doi:10.1093/brain/awae013). A score, no diagnosis",
+        ),
+        "note": ("", "Why there is no score"),
+    }
+    _write(folder / "rims.tsv", rows, columns, {})
+    print(f"rims: {sum(r['rim'] == 'yes' for r in rows)} of {len(rows)} lesions: {folder / 'rims.tsv'}")
+
+
+def _tumour(
+    folder: Path,
+    chi: np.ndarray,
+    roi: np.ndarray,
+    mask: np.ndarray,
+    acq: Any,
+    maps: dict[str, Any],
+    affine: np.ndarray,
+    contrast_ppm: float,
+) -> None:
+    from chimap.quantify.tumour import split
+
+    s = split(
+        chi, roi, mask, acq, local_field=maps.get("local_field"), noise=maps.get("noise"), contrast_ppm=contrast_ppm
+    )  # fmt: skip
+    rows = [
+        {
+            "kind": p.kind,
+            "volume": round(p.volume_mm3, 1),
+            "share": round(p.share, 4),
+            "parts": p.parts,
+            "mean": round(1000 * p.mean_ppm, 1),
+            "extreme": round(1000 * p.extreme_ppm, 1),
+            "moment": round(1000 * p.moment, 0),
+            "moment_error": round(1000 * p.moment_error, 0),
+            "moment_from": p.moment_from,
+        }
+        for p in (s.haemorrhage, s.calcification)
+    ]
+    columns = {
+        "kind": ("", "haemorrhage: 1 in the label image, calcification: 2"),
+        "volume": ("mm^3", "Volume beyond the contrast"),
+        "share": ("", "Its part of the region's volume"),
+        "parts": ("", "Connected parts"),
+        "mean": ("ppb", "Mean against the median of the tissue around the region"),
+        "extreme": ("ppb", "Voxel farthest from it"),
+        "moment": ("ppb mm^3", "Integral of susceptibility against the surroundings, sum over the parts"),
+        "moment_error": ("ppb mm^3", "Its standard error, those of the parts added"),
+        "moment_from": ("", "local field, or susceptibility"),
+    }
+    facts = {
+        "RegionVolume_mm3": s.volume_mm3,
+        "Background_ppb": 1000 * s.background_ppm,
+        "Contrast_ppb": 1000 * contrast_ppm,
+    }
+    _write(folder / "tumour.tsv", rows, columns, facts)
+    save_volume(folder / "tumour_dseg.nii.gz", s.labels, affine, description="chimap tumour")
+    print(
+        f"tumour: haemorrhage {s.haemorrhage.volume_mm3:.0f} mm3, calcification {s.calcification.volume_mm3:.0f} mm3: "
+        f"{folder / 'tumour.tsv'}"
+    )
