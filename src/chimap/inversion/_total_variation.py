@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from chimap.acquisition import Acquisition
 from chimap.inversion._grid import working_box
+from chimap.inversion._outside import quiet_beyond
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.directional import directional_adjoint, directional_update
 from chimap.numerics.fft import irfftn, rfftn
@@ -21,8 +19,6 @@ MU_OUTSIDE = 0.003
 RELAX = 1.7
 REWEIGHT = (6, 12)
 """Iterations after which the data weights are made again from the residuals; then they stay."""
-QUIET = 0.2
-"""Sources beyond the mask are ruled out if a map that allows them has less than this share of its inner rms there."""
 
 
 def minimise_tv(
@@ -64,7 +60,7 @@ def minimise_tv(
         Where edges are expected and which way they run (`edge_directions`): the total variation is then directional.
     outside : float
         ``V^2``, the weight of the squared susceptibility outside the mask. It starts at 0, and stays there if the map after
-        the first iterations has sources beyond the mask (`QUIET`): the field then is not one of sources inside alone.
+        the first iterations has sources beyond the mask (`quiet_beyond`): the field then is not one of sources inside alone.
     tau : float
         ``weight`` over the penalty of the gradient's splitting, in ppm/mm.
     tolerance, iterations, progress
@@ -128,7 +124,7 @@ def minimise_tv(
         done += 1
         if done in REWEIGHT and np.isfinite(misfit):
             _reweight(a, box.crop(w2), fitted, target, misfit)
-        if done == REWEIGHT[0] and _quiet_beyond(new, inside, acq.voxel_size_mm):
+        if done == REWEIGHT[0] and quiet_beyond(new, inside, acq.voxel_size_mm):
             held[~inside] = MU_OUTSIDE / (MU_OUTSIDE + outside)
         del fitted
         chi = new
@@ -141,20 +137,6 @@ def minimise_tv(
     out = box.restore(chi)
     out *= mask
     return out
-
-
-def _quiet_beyond(chi: Volume, inside: Mask, voxel_size: Sequence[float]) -> bool:
-    """Whether the map is much weaker 2 to 5 mm outside the mask than inside."""
-    solid = inside.astype(np.float32)
-    reach = [
-        uniform_filter(solid, [2 * round(mm / h) + 1 for h in voxel_size], mode="wrap") > 1e-6
-        for mm in (2, 5)
-    ]
-    beyond = reach[1] & ~reach[0]
-    if not beyond.any():
-        return True
-    rms = [float(np.sqrt(np.mean(np.square(chi[where]), dtype=np.float64))) for where in (beyond, inside)]
-    return rms[0] < QUIET * rms[1]
 
 
 def _reweight(a: Volume, w2: Volume, fitted: Volume, target: Volume, misfit: float) -> None:

@@ -9,10 +9,12 @@ from chimap.inversion._admm import (
     MU_NONLINEAR,
     MU_OUTSIDE,
     Problem,
+    hold_outside,
     phase_scale,
     relative_change,
     require_positive,
 )
+from chimap.inversion._outside import DECIDE
 from chimap.inversion._proximal import PHASE_L2, gather, proximal
 from chimap.inversion._tgv_splitting import add_divergence, dual_step, slope_step
 from chimap.numerics.fft import irfftn, rfftn
@@ -69,8 +71,8 @@ def fansi_tgv(
     noise_floor : float
         Error of the local field that `noise` does not contain, as a multiple of the median noise, added in quadrature.
     outside_ppm : float
-        Standard deviation of the susceptibility outside the mask in ppm: a local field has its sources inside, but for
-        what the mask's edge cuts off. 1: no such knowledge.
+        Standard deviation of the susceptibility outside the mask in ppm, used if the map after a few iterations without it
+        has next to no sources beyond the mask's edge. Where background is left in the field they have to stay free. 1: always.
     tau : float
         Shrinkage threshold in ppm/mm of one ADMM step; it changes the path, not the end.
     tolerance : float
@@ -107,7 +109,7 @@ def fansi_tgv(
     # Penalty of the second term: the first's times the squared voxel size, so both move at one pace.
     ratio = float(np.min(problem.voxel_size)) ** 2
     tau2 = tau * second_mm / ratio
-    hold = MU_OUTSIDE / (MU_OUTSIDE + (problem.typical / max(outside_ppm, 1e-4)) ** 2)
+    hold = 1.0
     inverse = gradient_power(shape, problem.voxel_size)
     inverse *= mu_gradient
     inverse += mu * kernel * kernel
@@ -117,23 +119,29 @@ def fansi_tgv(
     p, v, bar = (np.zeros((3, *shape), np.float32) for _ in range(3))
     w = np.zeros((6, *shape), np.float32)
     q, u = problem.field.copy(), np.zeros(shape, np.float32)
-    own, work, chi = (np.zeros(shape, np.float32) for _ in range(3))
+    own = np.zeros(shape, np.float32)
+    # Between its uses `bar` is scratch space: for half-spectra, and for the map of the last iteration.
+    half = (*shape[:2], shape[2] // 2 + 1)
+    scratch = bar.reshape(-1)[: 2 * int(np.prod(half))].view(np.complex64).reshape(half)
     sums = np.empty((shape[0], 2))
     done, change = 0, np.inf
-    while done < iterations and change >= tolerance:
+    while done < iterations and (change >= tolerance or done <= DECIDE):
         spectrum = rfftn(q)
         spectrum *= kernel
         spectrum *= mu
         if done:
+            work = bar[0]
             tv_adjoint(p, tau, inverse_h, work)
             add_divergence(v, inverse_h, work)
             gather(work, own, inside, float(mu_gradient), MU_OUTSIDE, hold)
-            spectrum += rfftn(work)
+            part = rfftn(work)
+            spectrum += part
+            del part
         spectrum *= inverse
-        new = irfftn(spectrum.copy(), shape)
-        spectrum *= kernel
-        predicted = irfftn(spectrum, shape)
+        np.multiply(spectrum, kernel, out=scratch)
+        new = irfftn(spectrum, shape)
         del spectrum
+        predicted = irfftn(scratch, shape)
         proximal(
             PHASE_L2,
             predicted,
@@ -142,7 +150,7 @@ def fansi_tgv(
             problem.weights,
             problem.field,
             new,
-            chi,
+            bar[2],
             own,
             inside,
             sums,
@@ -156,6 +164,10 @@ def fansi_tgv(
         slope_step(chi, p, v, bar, w, tau, ratio, inverse_h)
         dual_step(chi, p, v, bar, w, tau, tau2, inverse_h)
         done += 1
+        if done == DECIDE:
+            hold = hold_outside(chi, inside, problem.voxel_size, problem.outside(outside_ppm))
+        bar[2] = chi
         change = relative_change(sums)
-        progress(done, iterations, change=change, converged=change < tolerance)
-    return problem.result(chi, mask)
+        progress(done, iterations, change=change, converged=change < tolerance and done > DECIDE)
+        del chi, new
+    return problem.result(bar[2], mask)

@@ -20,7 +20,7 @@ def fansi_tv(
     phase_te_s: float = 0.0,
     noise_ppm: float = 0.004,
     noise_floor: float = 2.0,
-    outside_ppm: float = 1.0,
+    outside_ppm: float = 0.012,
     tau: float = 0.004,
     tolerance: float = 0.005,
     iterations: int = 150,
@@ -32,7 +32,8 @@ def fansi_tv(
               + \lambda \sum |\nabla \chi|
 
     where :math:`s` is the phase in rad of a field of 1 ppm. The noise of the complex signal is Gaussian even where
-    that of the phase is not, a residual weighs at most 2, and whole turns left by unwrapping cost nothing.
+    that of the phase is not, and a residual of any size counts no more than one of half a
+    turn. An error of unwrapping is free only if it is a whole turn of the phase at `phase_te_s`.
 
     Parameters
     ----------
@@ -54,8 +55,8 @@ def fansi_tv(
     noise_floor : float
         Error of the local field that `noise` does not contain, as a multiple of the median noise, added in quadrature.
     outside_ppm : float
-        Standard deviation of the susceptibility outside the mask in ppm: a local field has its sources inside, but for
-        what the mask's edge cuts off. 1: no such knowledge.
+        Standard deviation of the susceptibility outside the mask in ppm, used if the map after a few iterations without it
+        has next to no sources beyond the mask's edge. Where background is left in the field they have to stay free. 1: always.
     tau : float
         Shrinkage threshold in ppm/mm of one ADMM step; it changes the path, not the end.
     tolerance : float

@@ -26,7 +26,7 @@ def hdqsm(
     first_iterations: int = 25,
     noise_ppm: float = 0.004,
     noise_floor: float = 2.0,
-    outside_ppm: float = 1.0,
+    outside_ppm: float = 0.012,
     tau: float = 0.004,
     tolerance: float = 0.005,
     iterations: int = 100,
@@ -64,8 +64,8 @@ def hdqsm(
     noise_floor : float
         Error of the local field that `noise` does not contain, as a multiple of the median noise, added in quadrature.
     outside_ppm : float
-        Standard deviation of the susceptibility outside the mask in ppm: a local field has its sources inside, but for
-        what the mask's edge cuts off. 1: no such knowledge.
+        Standard deviation of the susceptibility outside the mask in ppm, used if the map after a few iterations without it
+        has next to no sources beyond the mask's edge. Where background is left in the field they have to stay free. 1: always.
     tau : float
         Shrinkage threshold in ppm/mm of one ADMM step; it changes the path, not the end.
     tolerance : float

@@ -55,8 +55,8 @@ def l1_data(
     noise_floor : float
         Error of the local field that `noise` does not contain, as a multiple of the median noise, added in quadrature.
     outside_ppm : float
-        Standard deviation of the susceptibility outside the mask in ppm: a local field has its sources inside, but for
-        what the mask's edge cuts off. 1: no such knowledge.
+        Standard deviation of the susceptibility outside the mask in ppm, used if the map after a few iterations without it
+        has next to no sources beyond the mask's edge. Where background is left in the field they have to stay free. 1: always.
     tau : float
         Shrinkage threshold in ppm/mm of one ADMM step; it changes the path, not the end.
     tolerance : float

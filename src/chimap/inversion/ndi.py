@@ -99,9 +99,9 @@ def ndi(
         # Misfit and change of the current field, and the next gradient (overwrites `before`).
         signal_gradient(field, problem.field, problem.weights, before, sums, scale)
         residual = float(np.sqrt(sums[:, 2].sum() / weighed))
-        change = relative_change(sums) if done else np.inf
-        converged = residual <= aim or change < tolerance
-        if done:
+        if done:  # one step at least: a field below its noise is no map of zeros
+            change = relative_change(sums)
+            converged = residual <= aim or change < tolerance
             progress(done, iterations, residual_ppm=residual, change=change, converged=converged)
         if converged or done == iterations:
             break

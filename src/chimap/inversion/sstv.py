@@ -7,7 +7,7 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._grid import working_box
-from chimap.inversion._medi_admm import data_step, edge_adjoint, edge_update
+from chimap.inversion._medi_admm import edge_adjoint, edge_update, shared_data_step
 from chimap.inversion._medi_edges import smooth_places
 from chimap.inversion._weights import data_weights
 from chimap.numerics.dipole import dipole_kernel
@@ -114,21 +114,26 @@ def sstv(
     low = min(2 * max(voxel), radius_mm)
     spheres = [sphere_weights(r, voxel) for r in np.unique(np.linspace(radius_mm, low, radii))[::-1]]
     spheres.append(smallest_sphere(voxel))
-    free = mask_left = box.crop(mask)
+    left = box.crop(mask)
+    part = np.zeros(box.shape, np.uint8)  # which sphere's mean a voxel is filtered with, from 1
+    target = np.zeros(box.shape, np.float32)
     parts = []
     for sphere in spheres:
-        here = mask_left & (depth > reach_mm(sphere, voxel) * (1 + 1e-6))
+        here = left & (depth > reach_mm(sphere, voxel) * (1 + 1e-6))
         if not here.any():
             continue
-        free = free & ~here
-        mask_left = mask_left & ~here
+        left &= ~here
         kernel = 1 - symmetric_spectrum(sphere, box.shape)
-        target = irfftn(field_spectrum * kernel, box.shape)
+        filtered = irfftn(field_spectrum * kernel, box.shape)
+        filtered *= here
+        target += filtered
         kernel *= dipole
-        target *= here
         scale += np.float32(MU_DATA) * kernel * kernel
-        parts.append((kernel, target, w2 * here, target.copy(), np.zeros(box.shape, np.float32)))
-    del field, field_spectrum, depth, dipole, free, mask_left
+        parts.append(
+            (kernel, filtered)
+        )  # the second is the split field minus its dual, starting from the data
+        part[here] = len(parts)
+    del field, field_spectrum, depth, dipole, left
     if not parts:
         raise InputError(
             "no voxel of the mask has all its neighbours inside", fix="Give a mask of the whole object"
@@ -138,35 +143,46 @@ def sstv(
     scale[0, 0, 0] = 0  # the mean is not determined
     smooth = smooth_places(None, box.crop(mask), voxel, 0.0)
     p = np.zeros((3, *box.shape), np.float32)
-    work = np.zeros(box.shape, np.float32)
+    u = np.zeros(box.shape, np.float32)
     chi = np.zeros(box.shape, np.float32)
-    sums = np.empty((box.shape[0], 2))
     done, change = 0, np.inf
     while done < iterations and change >= tolerance:
+        work = np.empty(box.shape, np.float32)
         edge_adjoint(p, smooth, tau, inverse_h, work)
         spectrum = rfftn(work)
+        del work
         spectrum *= mu / np.float32(MU_DATA)
-        for kernel, _, _, q, _ in parts:
-            part = rfftn(q)
-            part *= kernel
-            spectrum += part
+        for kernel, q in parts:
+            one = rfftn(q)
+            one *= kernel
+            spectrum += one
+            del one
         spectrum *= scale
         spectrum *= np.float32(MU_DATA)
         new = irfftn(spectrum.copy(), box.shape)
-        for kernel, target, weights, q, u in parts:
-            filtered = irfftn(spectrum * kernel, box.shape)
+        for mine, (kernel, q) in enumerate(parts, 1):
+            predicted = irfftn(spectrum * kernel, box.shape)
             slabs(
-                data_step, box.shape[0], filtered, q, u, weights, target,
-                np.float32(MU_DATA), np.float32(0), np.float32(RELAX), new, chi, sums,
+                shared_data_step, box.shape[0], predicted, q, u, w2, target, part,
+                np.uint8(mine), np.float32(MU_DATA), np.float32(RELAX),
             )  # fmt: skip
+            del predicted
+        del spectrum
+        change = _change(new, chi)
         chi = new
         edge_update(chi, p, smooth, tau, inverse_h, RELAX)
         done += 1
-        change = float(np.sqrt(sums[:, 0].sum() / max(sums[:, 1].sum(), 1e-30)))
         progress(done, iterations, change=change, converged=change < tolerance)
     out = box.restore(chi)
     out *= mask
     return out
+
+
+def _change(new: Volume, old: Volume) -> float:
+    """Norm of the difference over the norm, plane by plane to spare a volume."""
+    step = sum(float(np.square(a - b).sum(dtype=np.float64)) for a, b in zip(new, old, strict=True))
+    size = sum(float(np.square(a).sum(dtype=np.float64)) for a in new)
+    return float(np.sqrt(step / max(size, 1e-30)))
 
 
 def _repaired(

@@ -37,7 +37,7 @@ def weak_harmonic(
     phase_te_s: float = 0.0,
     noise_ppm: float = 0.004,
     noise_floor: float = 2.0,
-    outside_ppm: float = 0.012,
+    outside_ppm: float = 0.2,
     tau: float = 0.004,
     tolerance: float = 0.005,
     iterations: int = 100,
@@ -64,7 +64,8 @@ def weak_harmonic(
     lam : float
         Weight of the total variation in mm/ppm. Larger is smoother.
     beta : float
-        Weight of the Laplacian in mm^4. Small values let `h` take over some of the tissue's field.
+        Weight of the Laplacian in mm^4. Large values leave `h` little more than what is smooth; 50 takes out more background,
+        and some of the tissue's field with it.
     phase_te_s : float
         Echo time in s at which the field is turned into phase. 0: the mean of the scan's echo times.
     noise_ppm : float
@@ -72,8 +73,8 @@ def weak_harmonic(
     noise_floor : float
         Error of the local field that `noise` does not contain, as a multiple of the median noise, added in quadrature.
     outside_ppm : float
-        Standard deviation of the susceptibility outside the mask in ppm: a local field has its sources inside, but for
-        what the mask's edge cuts off. 1: no such knowledge.
+        Standard deviation of the susceptibility outside the mask in ppm. It is to leave the background to `h`: the smaller,
+        the more so, but what the mask's edge cuts off of the tissue needs some freedom.
     tau : float
         Shrinkage threshold in ppm/mm of one ADMM step; it changes the path, not the end.
     tolerance : float
@@ -108,7 +109,7 @@ def weak_harmonic(
     mu = np.float32(MU_NONLINEAR)
     mu_gradient = np.float32(lam * problem.typical**2 / tau)
     mu_laplacian = np.float32(MU_HARMONIC * beta)
-    hold = MU_OUTSIDE / (MU_OUTSIDE + (problem.typical / max(outside_ppm, 1e-4)) ** 2)
+    hold = MU_OUTSIDE / (MU_OUTSIDE + problem.outside(outside_ppm))
     laplacian = gradient_power(shape, problem.voxel_size)
     # Normal matrix [[a, mu D], [mu D, b]] of map and harmonic field at each frequency, and its determinant's inverse.
     a = mu_gradient * laplacian
