@@ -20,6 +20,8 @@ from chimap.types import Mask, Progress, Volume, silent
 
 PAD_MM = 20.0
 EDGE_MM = 4.0
+LARGEST_FIT_MM = 4.8
+"""Background next to bone is no cubic over larger balls: at 2 mm fitting leaves more than means over small spheres do."""
 # Depth up to which a ball is used, its radius (both as shares of EDGE_MM), and the degree of the polynomial in it.
 RINGS = ((0.26, 0.625, 2), (0.55, 1.0, 3), (1.0, 1.25, 3), (np.inf, 1.5, 3))
 
@@ -35,7 +37,7 @@ def vsharp(
     step: float = 0.12,
     threshold: float = 0.13,
     unreliable: float = 25.0,
-    edge: Literal["fit", "shrink"] = "fit",
+    edge: Literal["auto", "fit", "shrink"] = "auto",
     progress: Progress = silent,
 ) -> LocalField:
     r"""V-SHARP, sophisticated harmonic artefact reduction with a variable sphere radius.
@@ -71,7 +73,8 @@ def vsharp(
     edge : str
         fit: within some 6 mm of the edge harmonic polynomials, fitted in balls of 2.5 to 6 mm that stick out of the mask, take
         the place of means over ever smaller spheres; keeps more of the local field, and the outermost
-        voxels. shrink: spheres down to the six neighbours, as published; loses the outermost voxels.
+        voxels. shrink: spheres down to the six neighbours, as published; loses the outermost voxels. auto: fit for voxels up to some 1.3 mm, shrink for
+        larger ones, whose balls would have to be too large.
 
     Returns
     -------
@@ -98,10 +101,12 @@ def vsharp(
             f"V-SHARP needs a radius of at least one voxel ({min(voxel):g} mm), and a step and a threshold between "
             f"0 and 1; got radius {radius_mm:g} mm, step {step:g}, threshold {threshold:g}"
         )
-    if edge not in ("fit", "shrink"):
-        raise InputError(f"V-SHARP's edge is fit or shrink; got {edge!r}")
+    if edge not in ("auto", "fit", "shrink"):
+        raise InputError(f"V-SHARP's edge is auto, fit or shrink; got {edge!r}")
     # A ball needs enough voxels on each axis for a cubic.
     ball_mm = max(EDGE_MM, 3.5 * float(np.prod(voxel)) ** (1 / 3), 2 * max(voxel))
+    if edge == "auto":
+        edge = "fit" if ball_mm <= LARGEST_FIT_MM else "shrink"
     radii = _radii(radius_mm, 1.2 * ball_mm if edge == "fit" else min(voxel), step) or [radius_mm]
     kernels = [sphere_weights(r, voxel) for r in radii]
     if edge == "shrink":
