@@ -41,7 +41,7 @@ def medi(
     magnitude: Volume | None = None,
     r2star: Volume | None = None,
     csf_mask: Mask | None = None,
-    lam: float = 5.0,
+    lam: float = 6.0,
     edges: float = 0.3,
     nonlinear: bool = True,
     merit: bool = True,
