@@ -65,7 +65,11 @@ def test_fit_and_apply(phantom, tmp_path, capsys):
     ]
     assert main(argv) == 0
     said = capsys.readouterr().out
-    assert "by rank of susceptibility" in said and "over field strength" in said and "ICC(2,1)" in said
+    assert (
+        "by rank of susceptibility" in said
+        and "slopes alike over field strength" in said
+        and "ICC(2,1)" in said
+    )
     found = json.loads((out / "calibration.json").read_text())["Map"]
     assert found["ratio"] == pytest.approx(0.85, abs=0.01) and not found["agrees"] and found["linear"]
     rows = (out / "vials.tsv").read_text().splitlines()

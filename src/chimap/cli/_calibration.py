@@ -324,8 +324,8 @@ def _sentence(kind: str, c: calibration.Calibration) -> str:
     if c.ratio is not None and c.ratio_ci is not None:
         text += f"; {100 * c.ratio:.1f} % of the known {c.expected:.1f} ({100 * c.ratio_ci[0]:.1f} to {100 * c.ratio_ci[1]:.1f} %)"
     for row in c.consistency:
-        what = "the same" if row["same"] else "NOT the same"
-        text += f"; {what} slope over {row['factor']} (p = {row['p']:.2g}, {row['largest_difference_percent']:.1f} % apart)"
+        what = "alike" if row["same"] else "unlike"
+        text += f"; slopes {what} over {row['factor']} (p = {row['p']:.2g}, at most {row['largest_difference_percent']:.1f} % apart)"
     return text
 
 

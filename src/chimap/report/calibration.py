@@ -11,12 +11,14 @@ from chimap.quantify.calibration import Calibration
 from chimap.quantify.repeatability import Repeatability
 from chimap.report.plots import GREY, INK, RED, SERIES, Panel, document, limits_of
 
+_SPREAD = {"mean_ppb": "sd_ppb", "field_ppb": "field_se_ppb"}
+
 
 def calibration_figure(found: Calibration, rows: Sequence[Mapping[str, Any]], value: str = "mean_ppb") -> str:
     """The line through the vials of all scans with the known one dashed, and the residuals. SVG."""
     x = np.array([r["concentration_mm"] for r in rows], float)
     y = np.array([r[value] for r in rows], float)
-    sd = np.array([r.get("sd_ppb") or 0.0 for r in rows], float)
+    sd = np.array([r.get(_SPREAD[value]) or 0.0 for r in rows], float)
     scans = list(dict.fromkeys(r["scan"] for r in rows))
     span = limits_of(x, zero=True)
     ends = np.array(span)
