@@ -48,8 +48,8 @@ def lesion_figure(
     Returns
     -------
     bytes
-        The file. A panel shows the slice in the middle of a slab of 6 mm and the lesions of the slab, projected; at most 20 slabs, those
-        with the most lesions. The patient's left is on the right.
+        The file. A panel shows the slice in the middle of a slab of 6 mm with the lesions of the slab, projected and numbered, and
+        thin outlines of others that cross the slice; at most 20 slabs, those with the most lesions. The patient's left is on the right.
     """
     orientation = Orientation.of(affine, chi_ppm.shape)
     shown = chi_ppm if mask is None else np.where(mask, chi_ppm, np.float32(np.nan))
@@ -83,14 +83,18 @@ def lesion_figure(
         part = chi[box[0], box[1], z].T[::-1, ::-1]
         extent = (0.0, float(width), 0.0, float(height))
         a.imshow(part, cmap="gray", vmin=-window_ppm, vmax=window_ppm, extent=extent, interpolation="nearest")
-        for n in here:
-            flat = (numbers[box[0], box[1]] == n).any(axis=2).T[:, ::-1]
+        crossing = {int(n) for n in np.unique(numbers[box[0], box[1], z]) if n in kinds}
+        for n in sorted(crossing | set(here)):
+            whole = numbers[box[0], box[1]] == n if n in here else numbers[box[0], box[1], z : z + 1] == n
+            flat = whole.any(axis=2).T[:, ::-1]
             dx, dy = width / flat.shape[1], height / flat.shape[0]
             padded = np.pad(flat, 1).astype(np.float32)
             x = (np.arange(padded.shape[1]) - 0.5) * dx
             y = (np.arange(padded.shape[0]) - 0.5) * dy
             colour = COLOURS.get(kinds[n], "#ffffff")
-            a.contour(x, y, padded, [0.5], colors=[colour], linewidths=1.2)
+            a.contour(x, y, padded, [0.5], colors=[colour], linewidths=1.2 if n in here else 0.7)
+            if n not in here:
+                continue
             rr, cc = np.nonzero(flat)
             a.text(
                 (cc.max() + 1.5) * dx, (rr.max() + 1.5) * dy, str(n), color=colour, fontsize=9, fontweight="bold",
