@@ -7,6 +7,7 @@ import pytest
 
 from chimap.acquisition import Acquisition
 from chimap.background.joint import joint
+from chimap.background.lbv import lbv
 from chimap.errors import InputError
 from chimap.simulate.analytic import sphere
 
@@ -98,3 +99,18 @@ def test_a_mask_up_to_the_border() -> None:
 def test_parameters_must_be_positive(mask, name) -> None:
     with pytest.raises(InputError, match=name):
         joint(mask.astype(np.float32), mask, ACQ, **{name: 0.0})
+
+
+def test_a_measured_field_is_a_mean_with_lbv(mask, ball, background) -> None:
+    rng = np.random.default_rng(5)
+    noise = np.full(SHAPE, 0.003, np.float32)
+    noise[17, 16, 13] = 5.0
+    field = ball + background + rng.normal(0, 0.003, SHAPE).astype(np.float32)
+    alone, mixed = (joint(field, mask, ACQ, noise=noise, lbv_share=s).field_ppm for s in (0.0, 0.5))
+    other = lbv(field, mask, ACQ, noise=noise)
+    at = other.mask & (noise < 1)
+    want = 0.5 * (alone[at] + other.field_ppm[at])
+    assert np.allclose(mixed[at] - mixed[at].mean(), want - want.mean(), atol=1e-5)
+    assert mixed[17, 16, 13] == alone[17, 16, 13]
+    with pytest.raises(InputError, match="lbv_share"):
+        joint(field, mask, ACQ, noise=noise, lbv_share=2.0)
