@@ -175,7 +175,7 @@ def _patch(
     middle = points.mean(axis=0) + start
     radius = float((3 * len(points) * np.prod(voxel) / (4 * np.pi)) ** (1 / 3))
     reach = radius + _SHELL_VOXELS * float(np.prod(voxel) ** (1 / 3))
-    box = box_around(np.rint(middle).astype(int), reach, voxel, mask.shape)
+    box = box_around([round(float(m)) for m in middle], reach, voxel.tolist(), mask.shape)
     shape = tuple(b.stop - b.start for b in box)
     # The shape: what stands out with the source's own sign.
     sign = np.sign(excess[source.region].sum()) or 1.0
