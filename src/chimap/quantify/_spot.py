@@ -75,9 +75,10 @@ def measure(
 ) -> Spot | None:
     """Measure a spot; None if it has less contrast than `least_ppm`."""
     voxel = np.asarray(voxel_size_mm, float)
+    steps = [float(v) for v in voxel_size_mm]
     radius = np.sqrt(3) * blob.scale_mm
     sign = 1.0 if blob.response > 0 else -1.0
-    box = box_around(blob.index, 1.2 * largest_mm, voxel, chi.shape)
+    box = box_around(blob.index, 1.2 * largest_mm, steps, chi.shape)
     seed = tuple(i - b.start for i, b in zip(blob.index, box, strict=True))
     inside, part = mask[box], chi[box]
     offset = [(np.arange(b.start, b.stop) - i) * v for b, i, v in zip(box, blob.index, voxel, strict=True)]
@@ -97,10 +98,10 @@ def measure(
     start = seed if signed[seed] > HALF * contrast else tuple(int(t) for t in top)
     within = inside & (distance < 1.2 * largest_mm)
     region = connected(within & (signed > HALF * contrast), start)
-    lengths = axes_mm(region, voxel)
-    reach = axes_mm(connected(within & (signed > LOW * contrast), start), voxel)[0]
+    lengths = axes_mm(region, steps)
+    reach = axes_mm(connected(within & (signed > LOW * contrast), start), steps)[0]
     at_edge = float((depth[box][region] <= 1.01 * float(voxel.max())).mean())
-    extra = []
+    extra: list[float | None] = []
     for other, bright in ((r2star, True), (magnitude, False)):
         if other is None:
             extra.append(None)
@@ -117,7 +118,7 @@ def measure(
         background_ppm=background,
         spread_ppm=spread,
         contrast_ppm=sign * contrast,
-        roundness=blobness(curvatures(chi, blob.index, blob.scale_mm, voxel)),
+        roundness=blobness(curvatures(chi, blob.index, blob.scale_mm, steps)),
         axes=(float(lengths[0]), float(lengths[1]), float(lengths[2])),
         reach_mm=float(reach),
         edge=at_edge,

@@ -46,7 +46,7 @@ def curvatures(
         (Frangi et al. 1998, doi:10.1007/BFb0056195).
     """
     voxel = np.asarray(voxel_size_mm, float)
-    box = box_around(index, 4 * scale_mm + float(voxel.max()), voxel, volume.shape)
+    box = box_around(index, 4 * scale_mm + float(voxel.max()), voxel_size_mm, volume.shape)
     at = tuple(int(i) - b.start for i, b in zip(index, box, strict=True))
     patch = volume[box].astype(np.float64)
     sigma = np.maximum(scale_mm / voxel, 0.5)
