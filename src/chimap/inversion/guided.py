@@ -51,8 +51,8 @@ def guided(
         Where it is valid. Outside, no data are assumed (weight 0).
     acq : Acquisition
         B0 direction and voxel size.
-    magnitude : (x, y, z) float32, optional
-        Magnitude, combined over the echoes; its logarithm is a guide.
+    magnitude : (x, y, z) or (x, y, z, echo) float32, optional
+        Echoes are combined as the root of their sum of squares; the logarithm is a guide.
     r2star : (x, y, z) float32, optional
         R2* in 1/s, the better guide: iron and myelin make both. Without either guide the method is `tv`.
     noise : (x, y, z) float32, optional
@@ -101,6 +101,8 @@ def guided(
         raise InputError(f"contrast is {contrast:g}; it must be positive", fix="Try 0.4")
     guides = [] if r2star is None else [r2star]
     if magnitude is not None:
+        if magnitude.ndim == 4:
+            magnitude = np.sqrt(np.einsum("xyze,xyze->xyz", magnitude, magnitude))
         largest = float(magnitude[mask].max())
         if largest > 0:
             guides.append(np.log(np.maximum(magnitude, np.float32(1e-3 * largest))))
