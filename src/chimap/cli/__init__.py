@@ -31,7 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reference": ("reference", "susceptibility relative to a region"),
     "regions": ("regions", "table of susceptibility by region, left against right"),
     "iron": ("iron", "iron by region against what is normal at an age; maps of iron and myelin"),
-    "calibrate": ("calibrate", "phantom of known concentrations: slope, linearity, correction; repeated scans"),
+    "calibrate": (
+        "calibrate",
+        "phantom of known concentrations: slope, linearity, correction; repeated scans",
+    ),
     "correlate": ("correlate", "correlation and regression between maps, by region, voxel and window"),
     "swi": ("swi", "SWI, CLEAR-SWI, true SWI, SMWI and minimum-intensity projections"),
     "lesions": ("lesions", "microbleeds and calcifications: where, which, how much; rims; tumours"),
