@@ -33,7 +33,7 @@ def vsharp(
     acq: Acquisition,
     *,
     noise: Volume | None = None,
-    radius_mm: float = 21.0,
+    radius_mm: float = 18.0,
     step: float = 0.12,
     threshold: float = 0.13,
     unreliable: float = 25.0,
