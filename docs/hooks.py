@@ -54,6 +54,8 @@ def _stage(stage: str, level: int) -> str:
         about = describe(m)
         parts.append(f"{'#' * level} `{m.name}`{' (default)' if about['default'] else ''}")
         parts.append(_escaped(m.summary))
+        if about["starts_from"]:
+            parts.append(f"Starts from the {about['starts_from']}, in place of the stages before.")
         if about["inputs"]:
             names = ", ".join(f"`{n}`" for n in about["inputs"])
             parts.append(f"Optional input arrays: {names}.")

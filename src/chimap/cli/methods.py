@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
             print(textwrap.indent(textwrap.fill(m["summary"], 100), "      "))
             for doi in m["references"]:
                 print(f"      https://doi.org/{doi}")
+            if m["starts_from"]:
+                print(f"      starts from the {m['starts_from']}, in place of the stages before")
             if m["inputs"]:
                 print(f"      uses if given: {', '.join(m['inputs'])}")
             for p in m["parameters"]:
@@ -59,6 +61,7 @@ def describe(method: registry.Method) -> dict[str, Any]:
         "name": method.name,
         "summary": method.summary,
         "default": method.stage.default == method.name,
+        "starts_from": method.of,
         "references": list(method.references),
         "inputs": list(method.inputs),
         "parameters": [
