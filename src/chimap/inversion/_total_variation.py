@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from chimap.acquisition import Acquisition
+from chimap.errors import InputError
 from chimap.inversion._grid import working_box
 from chimap.inversion._outside import quiet_beyond
+from chimap.inversion._weights import data_weights
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.directional import directional_adjoint, directional_update
 from chimap.numerics.fft import irfftn, rfftn
@@ -19,6 +21,57 @@ MU_OUTSIDE = 0.003
 RELAX = 1.7
 REWEIGHT = (6, 12)
 """Iterations after which the data weights are made again from the residuals; then they stay."""
+
+
+def weighted_tv_map(
+    local_field: Volume,
+    mask: Mask,
+    acq: Acquisition,
+    *,
+    noise: Volume | None,
+    lam: float,
+    noise_ppm: float,
+    noise_floor: float,
+    outliers: float,
+    outside_ppm: float,
+    tau: float,
+    tolerance: float,
+    iterations: int,
+    progress: Progress,
+    edges: Volume | None = None,
+    directions: np.ndarray | None = None,
+) -> Volume:
+    """`minimise_tv` with the parameters of the methods, which are checked: weights and scales from noise and units.
+
+    With `edges` the mean weight over the mask is `lam`, whatever share is spared.
+    """
+    if (
+        min(lam, tau, noise_ppm, tolerance) <= 0
+        or min(noise_floor, outliers, outside_ppm) < 0
+        or iterations < 1
+    ):
+        raise InputError(
+            "lam, tau, noise_ppm, tolerance and iterations must be positive,"
+            " noise_floor, outliers and outside_ppm not negative"
+        )
+    w2, typical = data_weights(mask, noise, noise_ppm, noise_floor)
+    spared = 1.0 if edges is None else float(edges[mask].mean(dtype=np.float64))
+    # Everything is scaled by typical^2: weights become at most 1.
+    return minimise_tv(
+        local_field,
+        mask,
+        acq,
+        w2,
+        misfit=outliers * typical or np.inf,
+        weight=lam * typical**2 / spared,
+        edges=edges,
+        directions=directions,
+        outside=(typical / max(outside_ppm, 1e-4)) ** 2,
+        tau=tau,
+        tolerance=tolerance,
+        iterations=iterations,
+        progress=progress,
+    )
 
 
 def minimise_tv(

@@ -7,8 +7,7 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._guide import edge_directions
-from chimap.inversion._total_variation import minimise_tv
-from chimap.inversion._weights import data_weights
+from chimap.inversion._total_variation import weighted_tv_map
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 
@@ -88,15 +87,6 @@ def guided(
     is that of `tv`: Milovic et al. 2018, doi:10.1002/mrm.27073. Edges that susceptibility alone has are kept as well as `tv`
     keeps them. Guides have to lie on the field's grid and be free of motion between them and the phase.
     """
-    if (
-        min(lam, tau, noise_ppm, tolerance) <= 0
-        or min(noise_floor, outliers, outside_ppm) < 0
-        or iterations < 1
-    ):
-        raise InputError(
-            "lam, tau, noise_ppm, tolerance and iterations must be positive,"
-            " noise_floor, outliers and outside_ppm not negative"
-        )
     if contrast <= 0:
         raise InputError(f"contrast is {contrast:g}; it must be positive", fix="Try 0.4")
     guides = [] if r2star is None else [r2star]
@@ -106,18 +96,19 @@ def guided(
         largest = float(magnitude[mask].max())
         if largest > 0:
             guides.append(np.log(np.maximum(magnitude, np.float32(1e-3 * largest))))
-    w2, typical = data_weights(mask, noise, noise_ppm, noise_floor)
-    return minimise_tv(
+    return weighted_tv_map(
         local_field,
         mask,
         acq,
-        w2,
-        misfit=outliers * typical or np.inf,
-        weight=lam * typical**2,
-        directions=edge_directions(guides, mask, acq.voxel_size_mm, contrast) if guides else None,
-        outside=(typical / max(outside_ppm, 1e-4)) ** 2,
+        noise=noise,
+        lam=lam,
+        noise_ppm=noise_ppm,
+        noise_floor=noise_floor,
+        outliers=outliers,
+        outside_ppm=outside_ppm,
         tau=tau,
         tolerance=tolerance,
         iterations=iterations,
         progress=progress,
+        directions=edge_directions(guides, mask, acq.voxel_size_mm, contrast) if guides else None,
     )

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from chimap.acquisition import Acquisition
-from chimap.errors import InputError
-from chimap.inversion._total_variation import minimise_tv
-from chimap.inversion._weights import data_weights
+from chimap.inversion._total_variation import weighted_tv_map
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 
@@ -80,25 +76,16 @@ def tv(
     splitting for this problem: Bilgic et al. 2014, doi:10.1002/mrm.25029. Texture finer than the noise allows is
     flattened into plateaus.
     """
-    if (
-        min(lam, tau, noise_ppm, tolerance) <= 0
-        or min(noise_floor, outliers, outside_ppm) < 0
-        or iterations < 1
-    ):
-        raise InputError(
-            "lam, tau, noise_ppm, tolerance and iterations must be positive,"
-            " noise_floor, outliers and outside_ppm not negative"
-        )
-    w2, typical = data_weights(mask, noise, noise_ppm, noise_floor)
-    # Everything is scaled by typical^2: weights become at most 1.
-    return minimise_tv(
+    return weighted_tv_map(
         local_field,
         mask,
         acq,
-        w2,
-        misfit=outliers * typical or np.inf,
-        weight=lam * typical**2,
-        outside=(typical / max(outside_ppm, 1e-4)) ** 2,
+        noise=noise,
+        lam=lam,
+        noise_ppm=noise_ppm,
+        noise_floor=noise_floor,
+        outliers=outliers,
+        outside_ppm=outside_ppm,
         tau=tau,
         tolerance=tolerance,
         iterations=iterations,

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from chimap.acquisition import Acquisition
-from chimap.errors import InputError
 from chimap.inversion._magnitude_edges import edge_weights
-from chimap.inversion._total_variation import minimise_tv
-from chimap.inversion._weights import data_weights
+from chimap.inversion._total_variation import weighted_tv_map
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 
@@ -83,29 +79,19 @@ def weighted_tv(
     doi:10.1002/mrm.27073; weights from the magnitude: Bilgic et al. 2014, doi:10.1002/mrm.25029. Helps where magnitude and
     susceptibility share their edges (nuclei, ventricles); edges of the magnitude alone gain texture.
     """
-    if (
-        min(lam, tau, noise_ppm, tolerance) <= 0
-        or min(noise_floor, outliers, outside_ppm) < 0
-        or iterations < 1
-    ):
-        raise InputError(
-            "lam, tau, noise_ppm, tolerance and iterations must be positive,"
-            " noise_floor, outliers and outside_ppm not negative"
-        )
-    m = edge_weights(magnitude, mask, acq.voxel_size_mm, edges)
-    w2, typical = data_weights(mask, noise, noise_ppm, noise_floor)
-    return minimise_tv(
+    return weighted_tv_map(
         local_field,
         mask,
         acq,
-        w2,
-        misfit=outliers * typical or np.inf,
-        # The mean of the weight over the mask is then lam, whatever share is spared.
-        weight=lam * typical**2 / float(m[mask].mean(dtype=np.float64)),
-        edges=m,
-        outside=(typical / max(outside_ppm, 1e-4)) ** 2,
+        noise=noise,
+        lam=lam,
+        noise_ppm=noise_ppm,
+        noise_floor=noise_floor,
+        outliers=outliers,
+        outside_ppm=outside_ppm,
         tau=tau,
         tolerance=tolerance,
         iterations=iterations,
         progress=progress,
+        edges=edge_weights(magnitude, mask, acq.voxel_size_mm, edges),
     )
