@@ -385,3 +385,9 @@ def test_viewer_reads_the_value_at_the_crosshair(tmp_path):
     assert [float(x) for x in found["xyz"].split(",")] == [-9.0, -21.0, 22.0]
     assert float(found["value"]) == pytest.approx(data.maps[2].volume[voxel], abs=0.00101)
     assert float(found["overlay-value"]) == pytest.approx(data.maps[1].volume[voxel], abs=0.21)
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    from chimap.report.html import number
+
+    assert [number(v) for v in (-0.004, -1234.56, None, float("nan"))] == ["0.0", "−1 234.6", "–", "–"]

@@ -139,7 +139,8 @@ def number(value: Any, digits: int = 1) -> str:
     """A number with a fixed count of digits; a dash if there is none."""
     if value is None or value != value:
         return "–"
-    return f"{value:,.{digits}f}".replace(",", " ").replace("-", "−")
+    # "z": what rounds to zero has no sign.
+    return f"{value:z,.{digits}f}".replace(",", " ").replace("-", "−")
 
 
 def _level(finding: Mapping[str, Any]) -> str:
