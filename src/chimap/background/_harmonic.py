@@ -9,6 +9,7 @@ from scipy.ndimage import binary_erosion
 
 from chimap.errors import InputError
 from chimap.numerics.multigrid import Laplace
+from chimap.numerics.sums import dot
 from chimap.types import Mask, Progress, Volume
 
 
@@ -61,14 +62,14 @@ class Harmonic:
         s = self._transposed(local)
         z = s * scale
         p = z.copy()
-        first = norm = _dot(s, z)
+        first = norm = dot(s, z)
         for n in range(iterations):
             if norm <= 1e-6 * first:
                 break
             # A tenth of the step's accuracy is plenty: the last solution below starts afresh from the edge.
             q = self.zero_at_edge(self.laplace.right_hand_side(p), tolerance=1e-2)
             q += p
-            step = np.float32(norm / float(_dot(q * self.weight, q)))
+            step = np.float32(norm / float(dot(q * self.weight, q)))
             q *= step
             local -= q
             progress(n + 1, iterations, gradient=float(np.sqrt(norm / first)), converged=norm <= 1e-2 * first)
@@ -76,7 +77,7 @@ class Harmonic:
                 break
             s = self._transposed(local)
             z = s * scale
-            norm, before = _dot(s, z), norm
+            norm, before = dot(s, z), norm
             p *= np.float32(norm / before)
             p += z
         edge = local * self.edge
@@ -89,7 +90,3 @@ class Harmonic:
         out = self.laplace.spread(self.zero_at_edge(weighted * self.inner, tolerance=1e-2))
         out += weighted * self.edge
         return out
-
-
-def _dot(a: Volume, b: Volume) -> float:
-    return float(sum(np.multiply(p, q, dtype=np.float64).sum() for p, q in zip(a, b, strict=True)))

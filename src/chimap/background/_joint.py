@@ -10,7 +10,8 @@ from scipy.ndimage import distance_transform_edt
 
 from chimap.numerics.box import Box
 from chimap.numerics.dipole import dipole_kernel
-from chimap.numerics.fft import frequencies, irfftn, next_fast_shape, rfftn
+from chimap.numerics.fft import convolve, frequencies, next_fast_shape
+from chimap.numerics.sums import dot, weighted_energy
 from chimap.types import Mask, Progress, Volume, silent
 
 COARSE_DISTANCE_MM = 2.2
@@ -112,13 +113,6 @@ def distance_from(inside: Mask, box: Box, voxel: Sequence[float]) -> Volume:
     return spread_out(far) if cells else far
 
 
-def filtered(volume: Volume, kernel: Volume) -> Volume:
-    """The volume times `kernel` in k-space."""
-    spectrum = rfftn(volume)
-    spectrum *= kernel
-    return irfftn(spectrum, volume.shape)
-
-
 @dataclass
 class Fit:
     """Conjugate gradients for :math:`\\min_{x, c} \\|W (f - c - D B s x)\\|^2 + \\|x\\|^2`, to be continued with other weights.
@@ -156,7 +150,7 @@ class Fit:
 
     def field_of(self, x: Volume) -> Volume:
         """The field that x makes, less its mean."""
-        field = filtered(x * self.prior.sd, self.prior.field)
+        field = convolve(x * self.prior.sd, self.prior.field)
         self.centre(field)
         return field
 
@@ -182,7 +176,7 @@ class Fit:
             if norm == 0:
                 return n
             field = self.field_of(p)
-            energy = energy_of(field, self.weight)
+            energy = weighted_energy(field, self.weight)
             step = norm / (energy + dot(p, p))
             self.change = step * float(np.sqrt(energy / known))
             field *= np.float32(step)
@@ -202,7 +196,7 @@ class Fit:
         return iterations
 
     def _gradient(self) -> Volume:
-        g = filtered(self.residual * self.weight, self.prior.field)
+        g = convolve(self.residual * self.weight, self.prior.field)
         g *= self.prior.sd
         g -= self.x
         return g
@@ -211,14 +205,3 @@ class Fit:
 def robust_sd(values: Volume) -> np.float32:
     """Standard deviation from the median distance to the median."""
     return np.float32(1.4826 * np.median(np.abs(values - np.median(values))))
-
-
-# Sums plane by plane in float64: the same for any number of threads, and exact enough in float32 volumes.
-def dot(a: Volume, b: Volume) -> float:
-    """Sum of the products."""
-    return float(sum(np.multiply(p, q, dtype=np.float64).sum() for p, q in zip(a, b, strict=True)))
-
-
-def energy_of(a: Volume, weight: Volume) -> float:
-    """Weighted sum of squares."""
-    return float(sum((np.multiply(p, p, dtype=np.float64) * q).sum() for p, q in zip(a, weight, strict=True)))

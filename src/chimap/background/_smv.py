@@ -1,8 +1,7 @@
-"""What the methods of spherical means share: repairing lost voxels, weights, one-radius kernels."""
+"""What the methods of spherical means share: weights and one-radius kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,25 +10,9 @@ from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.numerics.box import Box
 from chimap.numerics.fft import irfftn, rfftn
-from chimap.numerics.harmonic import fill_harmonic
+from chimap.numerics.noise import median_noise, repaired
 from chimap.numerics.smv import depth_mm, reach_mm, smallest_sphere, sphere_weights, symmetric_spectrum
 from chimap.types import Mask, Volume
-
-
-def repaired(
-    field: Volume, noise: Volume | None, mask: Mask, limit: float, voxel_size: Sequence[float]
-) -> Volume:
-    """`field` with the voxels whose noise exceeds `limit` times the median filled harmonically from around them."""
-    if noise is None or limit <= 0:
-        return field
-    usual = median_noise(noise, mask)
-    return fill_harmonic(field, mask & (noise > limit * usual), mask, voxel_size) if usual > 0 else field
-
-
-def median_noise(noise: Volume, mask: Mask) -> float:
-    """Median of the noise where it is known; 0 where it is nowhere."""
-    known = noise[mask & (noise > 0)]
-    return float(np.median(known)) if known.size else 0.0
 
 
 def edge_weights(noise: Volume | None, mask: Mask, box: Box) -> Volume:

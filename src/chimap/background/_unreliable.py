@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import binary_dilation, find_objects, generate_binary_structure, iterate_structure, label
 
-from chimap.background._smv import median_noise
+from chimap.numerics.noise import unknown_voxels
 from chimap.types import Mask, Volume
 
 VOID_PPM = 1.0
@@ -56,11 +56,8 @@ def from_around(
     voxel, b0_dir : sequence of 3 floats
         Voxel size in mm, and the unit vector along B0.
     """
-    if noise is None or limit <= 0:
-        return local
-    usual = median_noise(noise, mask)
-    lost = mask & (noise > limit * usual)
-    if usual == 0 or not lost.any():
+    lost = unknown_voxels(noise, mask, limit)
+    if noise is None or lost is None:
         return local
     out = local.copy()
     near = iterate_structure(generate_binary_structure(3, 1), REACH)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from chimap.acquisition import Acquisition
-from chimap.background._smv import edge_weights, median_noise
+from chimap.background._smv import edge_weights
 from chimap.background.vsharp import vsharp
 from chimap.errors import InputError
 from chimap.numerics.box import Box
 from chimap.numerics.harmonic import fit_harmonic
+from chimap.numerics.noise import median_noise
 from chimap.registry import method
 from chimap.results import LocalField
 from chimap.types import Mask, Progress, Volume, silent

@@ -11,6 +11,7 @@ from chimap.background._smooth import check_size, gaussian_spectrum
 from chimap.errors import InputError
 from chimap.numerics.box import Box
 from chimap.numerics.fft import irfftn, rfftn
+from chimap.numerics.noise import median_noise
 from chimap.numerics.smv import sphere_weights, symmetric_spectrum
 from chimap.registry import method
 from chimap.results import LocalField
@@ -83,8 +84,7 @@ def highpass(
     inside = box.crop(mask)
     weight = inside.astype(np.float32)
     if noise is not None:
-        known = noise[mask & (noise > 0)]
-        floor = float(np.median(known)) if known.size else 1.0
+        floor = median_noise(noise, mask) or 1.0
         np.divide(np.float32(floor**2), box.crop(noise) ** 2 + np.float32(floor**2), out=weight, where=inside)
     field = box.crop(total_field)
     top = irfftn(rfftn(field * weight) * spectrum, box.shape)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from chimap.acquisition import Acquisition
-from chimap.background._joint import Fit, Prior, even_box, filtered, robust_sd, smoothing
+from chimap.background._joint import Fit, Prior, even_box, robust_sd, smoothing
 from chimap.background.lbv import lbv
 from chimap.errors import InputError
 from chimap.numerics.dipole import dipole_kernel
+from chimap.numerics.fft import convolve
+from chimap.numerics.noise import unknown_voxels
 from chimap.registry import method
 from chimap.results import LocalField
 from chimap.types import Mask, Progress, Volume, silent
@@ -144,7 +146,7 @@ def joint(
     prior = Prior.of(inside, box, voxel, acq.b0_dir, tissue_ppm, rim_ppm, source_ppm, gap_mm, smooth_mm)
     variance = np.zeros(box.shape, np.float32) if noise is None else box.crop(noise) ** 2
     variance += np.float32(floor_ppm**2)
-    lost = lost_voxels(noise, mask)
+    lost = unknown_voxels(noise, mask, LOST)
     if lost is not None:
         prior.sd[box.crop(lost)] *= np.float32(VOID_PPM / tissue_ppm)
     fit = Fit.start(box.crop(total_field), inside / variance, prior)
@@ -161,7 +163,7 @@ def joint(
     local, chi = fit.residual, fit.x
     chi *= prior.sd
     del prior, fit
-    chi = filtered(chi, smoothing(box.shape, voxel, smooth_mm))
+    chi = convolve(chi, smoothing(box.shape, voxel, smooth_mm))
     if noise is not None:  # what no source explains is partly detail and partly noise
         share = box.crop(noise) ** 2
         share *= np.float32(DETAIL_PPM**-2)
@@ -169,7 +171,7 @@ def joint(
         local /= share
         del share
     chi *= inside
-    local += filtered(chi, dipole_kernel(box.shape, voxel, acq.b0_dir))
+    local += convolve(chi, dipole_kernel(box.shape, voxel, acq.b0_dir))
     del chi
     local -= np.float32(local[inside].mean(dtype=np.float64))
     local *= inside
@@ -189,14 +191,3 @@ def blend(field: Volume, other: LocalField, lost: Mask | None, share: float) -> 
     values = other.field_ppm[at]
     values -= np.float32(values.mean(dtype=np.float64)) - np.float32(field[at].mean(dtype=np.float64))
     field[at] += np.float32(share) * (values - field[at])
-
-
-def lost_voxels(noise: Volume | None, mask: Mask) -> Mask | None:
-    """Where in the mask the noise is so large that the field is unknown; None if nowhere."""
-    if noise is None:
-        return None
-    known = noise[mask & (noise > 0)]
-    if not known.size:
-        return None
-    lost = mask & (noise > LOST * np.median(known))
-    return lost if lost.any() else None

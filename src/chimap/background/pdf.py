@@ -12,7 +12,8 @@ from chimap.background._unreliable import from_around
 from chimap.errors import InputError
 from chimap.numerics.box import Box
 from chimap.numerics.dipole import dipole_kernel
-from chimap.numerics.fft import irfftn, rfftn
+from chimap.numerics.fft import convolve
+from chimap.numerics.sums import dot, weighted_energy
 from chimap.registry import method
 from chimap.results import LocalField
 from chimap.types import Mask, Progress, Volume, silent
@@ -159,19 +160,15 @@ def _fit(
     known = _count(weight)
 
     def centre(field: Volume) -> None:
-        field -= np.float32(_dot(field, weight) / weight_sum)
+        field -= np.float32(dot(field, weight) / weight_sum)
 
     def field_of(sources: Volume) -> Volume:
-        spectrum = rfftn(sources * source)
-        spectrum *= kernel
-        field = irfftn(spectrum, shape)
+        field = convolve(sources * source, kernel)
         centre(field)
         return field
 
     def gradient() -> Volume:
-        spectrum = rfftn(residual * weight)
-        spectrum *= kernel
-        g = irfftn(spectrum, shape)
+        g = convolve(residual * weight, kernel)
         g *= source
         g -= x
         return g
@@ -180,14 +177,14 @@ def _fit(
     x = np.zeros(shape, np.float32)
     g = gradient()
     p = g.copy()
-    norm = _dot(g, g)
+    norm = dot(g, g)
     change, converged = 0.0, norm == 0
     for n in range(iterations):
         if converged:
             break
         field = field_of(p)
-        energy = _weighted(field, weight)
-        step = norm / (energy + _dot(p, p))
+        energy = weighted_energy(field, weight)
+        step = norm / (energy + dot(p, p))
         # The change is nothing new to compute: energy is that of the step's field.
         change = step * float(np.sqrt(energy / known))
         field *= np.float32(step)
@@ -199,19 +196,13 @@ def _fit(
         if converged or n == iterations - 1:
             break
         g = gradient()
-        norm, before = _dot(g, g), norm
+        norm, before = dot(g, g), norm
         p *= np.float32(norm / before)
         p += g
         del g
 
 
 # Sums plane by plane in float64: the same for any number of threads, and exact enough in float32 volumes.
-def _dot(a: Volume, b: Volume) -> float:
-    return float(sum(np.multiply(p, q, dtype=np.float64).sum() for p, q in zip(a, b, strict=True)))
-
-
-def _weighted(a: Volume, weight: Volume) -> float:
-    return float(sum((np.multiply(p, p, dtype=np.float64) * q).sum() for p, q in zip(a, weight, strict=True)))
 
 
 def _sum(a: Volume) -> float:

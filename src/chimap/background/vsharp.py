@@ -7,12 +7,13 @@ from typing import Literal
 import numpy as np
 
 from chimap.acquisition import Acquisition
-from chimap.background._smv import edge_weights, median_noise, repaired
+from chimap.background._smv import edge_weights
 from chimap.background._unreliable import from_around
 from chimap.errors import InputError
 from chimap.numerics.box import Box
 from chimap.numerics.fft import irfftn, rfftn
 from chimap.numerics.harmonic import fit_harmonic
+from chimap.numerics.noise import median_noise, repaired
 from chimap.numerics.smv import depth_mm, reach_mm, smallest_sphere, sphere_weights, symmetric_spectrum
 from chimap.registry import method
 from chimap.results import LocalField

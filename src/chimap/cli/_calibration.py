@@ -15,9 +15,11 @@ from chimap import verbs
 from chimap.acquisition import Acquisition
 from chimap.cli import _stage
 from chimap.errors import InputError, OutputError
+from chimap.io import tables
 from chimap.io.geometry import b0_direction, voxel_size
 from chimap.io.nifti import make_folder, read_header, save_volume, write_json, write_text
 from chimap.io.sidecar import read_json
+from chimap.numerics.echoes import root_sum_of_squares
 from chimap.quantify import calibration
 from chimap.quantify.agents import AGENTS, molar_susceptibility
 from chimap.quantify.repeatability import Repeatability, repeatability
@@ -96,8 +98,8 @@ def fit(args: argparse.Namespace, out: Path) -> list[str]:
         write_text(out / "repeatability.svg", agreement_figure(again))
         lines.append(_agreement(again))
     lines += [f"left out: {what}" for what in results[main].left_out]
-    write_text(out / "vials.tsv", _tsv(rows))
-    write_json(out / "vials.json", _dictionary(rows))
+    write_text(out / "vials.tsv", tables.tsv(rows, _present(rows), digits=6))
+    write_json(out / "vials.json", tables.dictionary(_present(rows)))
     write_json(out / "calibration.json", record)
     for k in kinds:
         name = "calibration.svg" if k == main else "calibration_field.svg"
@@ -167,8 +169,7 @@ def _scan(args: argparse.Namespace, n: int, out: Path, notes: list[str]) -> list
 def _combined(path: str | None, like: tuple[str, tuple[int, ...]]) -> Volume | None:
     if path is None:
         return None
-    echoes = _stage.read(path, like, ndim=4)
-    return np.sqrt(np.einsum("xyze,xyze->xyz", echoes, echoes))
+    return root_sum_of_squares(_stage.read(path, like, ndim=4))
 
 
 def _mask(
@@ -338,23 +339,9 @@ def _agreement(r: Repeatability) -> str:
     )
 
 
-def _tsv(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = [c for c in _COLUMNS if any(c in r for r in rows)]
-    text = ["\t".join(columns)]
-    text += ["\t".join(_cell(r.get(c)) for c in columns) for r in rows]
-    return "\n".join(text) + "\n"
-
-
-def _cell(value: Any) -> str:
-    return "n/a" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _dictionary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        c: {"Description": text, **({"Units": unit} if unit else {})}
-        for c, (unit, text) in _COLUMNS.items()
-        if any(c in r for r in rows)
-    }
+def _present(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+    """The columns that some row has."""
+    return {c: about for c, about in _COLUMNS.items() if any(c in r for r in rows)}
 
 
 def apply(args: argparse.Namespace, out: Path) -> list[str]:
@@ -398,10 +385,9 @@ def retest(args: argparse.Namespace, out: Path) -> list[str]:
     if out.is_file():
         raise OutputError("this is a file; a folder is expected", file=out)
     make_folder(out)
-    head = "\t".join(["name", *(f"scan_{n + 1}" for n in range(values.shape[1]))])
-    text = (
-        "\n".join([head, *("\t".join([n, *map(_cell, map(float, v))]) for n, v in zip(names, values))]) + "\n"
-    )
+    scans = [f"scan_{n + 1}" for n in range(values.shape[1])]
+    rows = [{"name": n, **dict(zip(scans, map(float, v)))} for n, v in zip(names, values)]
+    text = tables.tsv(rows, ["name", *scans], digits=6)
     write_text(out / "repeatability.tsv", text)
     columns = {
         f"scan_{n + 1}": {"Description": f"value in scan {n + 1}", "Units": "ppb"}

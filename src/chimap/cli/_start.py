@@ -6,11 +6,10 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from chimap.acquisition import Acquisition
 from chimap.cli import _stage
 from chimap.errors import InputError
+from chimap.numerics.echoes import root_sum_of_squares
 from chimap.registry import Method
 from chimap.types import Mask, Volume
 
@@ -67,9 +66,7 @@ def read_start(args: argparse.Namespace, method: Method) -> Start:
     if args.magnitude:
         magnitude = _stage.read(args.magnitude, like, ndim=4)
         # From the phase on each echo counts; a field came from all of them.
-        arrays["magnitude"] = (
-            magnitude if of_phase else np.sqrt(np.einsum("xyze,xyze->xyz", magnitude, magnitude))
-        )
+        arrays["magnitude"] = magnitude if of_phase else root_sum_of_squares(magnitude)
     for name in ("noise", "r2star"):
         if getattr(args, name, None):
             arrays[name] = _stage.read(getattr(args, name), like)

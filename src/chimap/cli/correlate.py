@@ -69,6 +69,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, correlate, write."""
+    from chimap.io import tables
     from chimap.io.geometry import same_grid, voxel_size
     from chimap.io.nifti import make_folder, read_header, save_volume, write_json, write_text
     from chimap.pipeline.regions import label_names
@@ -156,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
                 str(path),
                 {"WindowMm": args.window, "X": names[0], "Y": y, "Units": "Fisher z times sqrt(voxels - 3)"},
             )
-    write_text(args.output / "correlations.tsv", _tsv(rows, list(_COLUMNS)))
+    write_text(args.output / "correlations.tsv", tables.tsv(rows, _COLUMNS, digits=6))
     about = {k: {"Description": v} for k, v in _COLUMNS.items()}
     write_json(
         args.output / "correlations.json",
@@ -164,7 +165,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if table:
         columns = ["label", "name", "voxels", *(f"{n}_{k}" for n in names for k in ("mean", "sd"))]
-        write_text(args.output / "regions.tsv", _tsv(table, columns))
+        write_text(args.output / "regions.tsv", tables.tsv(table, columns, digits=6))
         write_json(args.output / "regions.json", _region_columns(names, units))
     for row in rows:
         print(
@@ -194,13 +195,6 @@ def _row(x: str, y: str, kind: str, c: Any) -> dict[str, Any]:
         "p": c.p, "spearman": c.spearman, "slope": c.slope, "slope_low": c.slope_ci[0], "slope_high": c.slope_ci[1],
         "intercept": c.intercept, "residual_sd": c.residual_sd,
     }  # fmt: skip
-
-
-def _tsv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    def cell(v: Any) -> str:
-        return f"{v:.6g}" if isinstance(v, float) else str(v)
-
-    return "\n".join(["\t".join(columns), *("\t".join(cell(r[c]) for c in columns) for r in rows)]) + "\n"
 
 
 def _region_columns(names: Sequence[str], units: Mapping[str, str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from chimap.cli import _stage
 from chimap.errors import InputError, OutputError
+from chimap.io import tables
 from chimap.io.nifti import (
     load_volume,
     make_folder,
@@ -223,13 +224,9 @@ def _write(
     path: Path, rows: list[dict[str, Any]], columns: dict[str, tuple[str, str]], facts: dict[str, Any]
 ) -> None:
     """A table with tabs, n/a for what is not known, and its data dictionary."""
-    lines = ["\t".join(columns)]
-    lines += ["\t".join("n/a" if _empty(r[k]) else str(r[k]) for k in columns) for r in rows]
-    write_text(path, "\n".join(lines) + "\n")
-    about: dict[str, Any] = {
-        k: {"Description": text, **({"Units": unit} if unit else {})} for k, (unit, text) in columns.items()
-    }
-    write_json(path.with_suffix(".json"), plain({**about, **facts}))
+    known = [{k: v for k, v in r.items() if not _empty(v)} for r in rows]
+    write_text(path, tables.tsv(known, columns))
+    write_json(path.with_suffix(".json"), plain({**tables.dictionary(columns), **facts}))
 
 
 def _rims(folder: Path, chi: np.ndarray, lesions: np.ndarray, mask: np.ndarray, acq: Any) -> None:

@@ -5,15 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from chimap.numerics.cg import conjugate_gradients
-from chimap.numerics.fft import irfftn, rfftn
+from chimap.numerics.fft import convolve
 from chimap.types import Mask, Progress, Volume, silent
-
-
-def convolve(volume: Volume, kernel: Volume) -> Volume:
-    """Convolution with a kernel that is given as half-spectrum."""
-    spectrum = rfftn(volume)
-    spectrum *= kernel
-    return irfftn(spectrum, volume.shape)
 
 
 def least_squares(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from chimap.errors import InputError
+from chimap.numerics.echoes import root_sum_of_squares
 from chimap.types import Mask, Volume
 
 
@@ -32,8 +33,7 @@ def edge_weights(
         raise InputError(f"edges is {edges:g}; it must be from 0 to below 1", fix="Try 0.3")
     if magnitude is None or edges == 0:
         return np.ones(mask.shape, np.float32)
-    if magnitude.ndim == 4:
-        magnitude = np.sqrt(np.einsum("xyze,xyze->xyz", magnitude, magnitude))
+    magnitude = root_sum_of_squares(magnitude)
     power = np.zeros(mask.shape, np.float32)
     for axis, h in enumerate(voxel_size):
         here = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))

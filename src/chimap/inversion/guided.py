@@ -8,6 +8,7 @@ from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._guide import edge_directions
 from chimap.inversion._total_variation import weighted_tv_map
+from chimap.numerics.echoes import root_sum_of_squares
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 
@@ -91,8 +92,7 @@ def guided(
         raise InputError(f"contrast is {contrast:g}; it must be positive", fix="Try 0.4")
     guides = [] if r2star is None else [r2star]
     if magnitude is not None:
-        if magnitude.ndim == 4:
-            magnitude = np.sqrt(np.einsum("xyze,xyze->xyz", magnitude, magnitude))
+        magnitude = root_sum_of_squares(magnitude)
         largest = float(magnitude[mask].max())
         if largest > 0:
             guides.append(np.log(np.maximum(magnitude, np.float32(1e-3 * largest))))

@@ -9,9 +9,9 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._admm import Problem, require_positive
-from chimap.inversion._dipole_lsq import convolve, least_squares
+from chimap.inversion._dipole_lsq import least_squares
 from chimap.numerics.cg import conjugate_gradients
-from chimap.numerics.fft import irfftn, rfftn
+from chimap.numerics.fft import convolve, irfftn, rfftn
 from chimap.numerics.threads import jit, slabs
 from chimap.numerics.tv import gradient_power
 from chimap.registry import method

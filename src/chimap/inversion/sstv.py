@@ -12,7 +12,7 @@ from chimap.inversion._medi_edges import smooth_places
 from chimap.inversion._weights import data_weights
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import irfftn, rfftn
-from chimap.numerics.harmonic import fill_harmonic
+from chimap.numerics.noise import repaired
 from chimap.numerics.smv import depth_mm, reach_mm, smallest_sphere, sphere_weights, symmetric_spectrum
 from chimap.numerics.threads import slabs
 from chimap.numerics.tv import gradient_power
@@ -102,7 +102,7 @@ def sstv(
     box = working_box(mask, acq)
     w2, typical = data_weights(mask, noise, noise_ppm, noise_floor)
     w2 = box.crop(w2)
-    field = box.crop(_repaired(total_field, noise, mask, unreliable, voxel))
+    field = box.crop(repaired(total_field, noise, mask, unreliable, voxel))
     field_spectrum = rfftn(field)
     depth = box.crop(depth_mm(mask, voxel))
     weight = np.float32(lam * typical**2)
@@ -183,14 +183,3 @@ def _change(new: Volume, old: Volume) -> float:
     step = sum(float(np.square(a - b).sum(dtype=np.float64)) for a, b in zip(new, old, strict=True))
     size = sum(float(np.square(a).sum(dtype=np.float64)) for a in new)
     return float(np.sqrt(step / max(size, 1e-30)))
-
-
-def _repaired(
-    field: Volume, noise: Volume | None, mask: Mask, limit: float, voxel: tuple[float, ...]
-) -> Volume:
-    if noise is None or limit <= 0:
-        return field
-    known = noise[mask & (noise > 0)]
-    if not known.size:
-        return field
-    return fill_harmonic(field, mask & (noise > limit * np.median(known)), mask, voxel)

@@ -6,8 +6,8 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.inversion._admm import MU_L2, Problem, require_positive
-from chimap.inversion._dipole_lsq import convolve
 from chimap.inversion._proximal import L2
+from chimap.numerics.fft import convolve
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 

@@ -13,7 +13,8 @@ from chimap.inversion._medi_edges import smooth_places
 from chimap.inversion._weights import data_weights
 from chimap.numerics.cg import conjugate_gradients
 from chimap.numerics.dipole import dipole_kernel
-from chimap.numerics.fft import irfftn, rfftn
+from chimap.numerics.echoes import root_sum_of_squares
+from chimap.numerics.fft import convolve
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 
@@ -105,23 +106,21 @@ def tfi(
     field = box.crop(total_field)
     kernel = dipole_kernel(box.shape, acq.voxel_size_mm, acq.b0_dir)
 
-    def convolve(x: Volume) -> Volume:
-        spectrum = rfftn(x)
-        spectrum *= kernel
-        return irfftn(spectrum, box.shape)
+    def dipole(x: Volume) -> Volume:
+        return convolve(x, kernel)
 
     outside = (~inside).astype(np.float32)
-    right = convolve(w2 * field)
+    right = dipole(w2 * field)
     quick = conjugate_gradients(
-        lambda x: outside * convolve(w2 * convolve(x)), outside * right, tolerance=0.01, iterations=QUICK
+        lambda x: outside * dipole(w2 * dipole(x)), outside * right, tolerance=0.01, iterations=QUICK
     ).x
     if background_ppm == 0:
         # The projection smears sources over many voxels, so its peak comes nearest to what they are.
         background_ppm = float(np.abs(quick).max()) or 1.0
     ridge = outside * np.float32((typical / background_ppm) ** 2)
 
-    if magnitude is not None and magnitude.ndim == 4:
-        magnitude = np.sqrt((magnitude**2).sum(3, dtype=np.float32))
+    if magnitude is not None:
+        magnitude = root_sum_of_squares(magnitude)
     smooth = smooth_places(
         None if magnitude is None else box.crop(magnitude), inside, acq.voxel_size_mm, edges
     )
@@ -143,7 +142,7 @@ def tfi(
         inverse = 1 / diagonal
 
         def hessian(x: Volume, lagged: list[Volume] = lagged) -> Volume:
-            out = convolve(w2 * convolve(x))
+            out = dipole(w2 * dipole(x))
             out += ridge * x
             for axis, r in enumerate(lagged):
                 d = r * (np.roll(x, -1, axis) - x)

@@ -12,7 +12,7 @@ from chimap.inversion._medi_edges import noise_of
 from chimap.inversion._tgv_field import field_steps, integrate
 from chimap.inversion._tgv_solver import minimise_tgv
 from chimap.numerics.cg import conjugate_gradients
-from chimap.numerics.fft import irfftn, rfftn
+from chimap.numerics.fft import convolve
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 
@@ -154,21 +154,19 @@ def _field(
 def _background(problem: Problem) -> Volume:
     """Field of the sources outside the mask that come nearest to the problem's field, with their weights, and its mean."""
     outside = (~problem.inside).astype(np.float32)
-    w2, shape = problem.weights, problem.field.shape
+    w2 = problem.weights
 
-    def convolve(x: Volume) -> Volume:
-        spectrum = rfftn(x)
-        spectrum *= problem.kernel
-        return irfftn(spectrum, shape)
+    def dipole(x: Volume) -> Volume:
+        return convolve(x, problem.kernel)
 
     mean = np.float32((w2 * problem.field).sum(dtype=np.float64) / max(w2.sum(dtype=np.float64), 1e-30))
-    right = outside * convolve(w2 * (problem.field - mean))
+    right = outside * dipole(w2 * (problem.field - mean))
     sources = conjugate_gradients(
-        lambda x: outside * convolve(w2 * convolve(x)),
+        lambda x: outside * dipole(w2 * dipole(x)),
         right,
         tolerance=START_TOLERANCE,
         iterations=START_ITERATIONS,
     ).x
-    out = convolve(sources)
+    out = dipole(sources)
     out += mean
     return out

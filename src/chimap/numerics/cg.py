@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chimap.numerics.sums import dot
 from chimap.types import Progress, Volume, silent
 
 
@@ -63,21 +64,21 @@ def conjugate_gradients(
         return Solution(np.zeros_like(b), 0, 0.0, True)
     z = precondition(r) if precondition else r
     p = z.copy()
-    rz = _dot(r, z)
+    rz = dot(r, z)
     done, residual, converged = 0, _norm(r) / norm, False
     while done < iterations:
         converged = residual <= tolerance or (stop is not None and stop(x, r))
         if converged or rz <= 0:
             break
         q = operator(p)
-        curvature = _dot(p, q)
+        curvature = dot(p, q)
         if curvature <= 0:  # the operator's null space, reached by rounding
             break
         step = np.float32(rz / curvature)
         x += step * p
         r -= step * q
         z = precondition(r) if precondition else r
-        rz, before = _dot(r, z), rz
+        rz, before = dot(r, z), rz
         p *= np.float32(rz / before)
         p += z
         residual = _norm(r) / norm
@@ -88,10 +89,5 @@ def conjugate_gradients(
     return Solution(x, done, residual, converged)
 
 
-def _dot(a: Volume, b: Volume) -> float:
-    # Plane by plane in float64: float32 sums drift, and BLAS sums depend on its threads.
-    return float(sum(np.multiply(x, y, dtype=np.float64).sum() for x, y in zip(a, b, strict=True)))
-
-
 def _norm(a: Volume) -> float:
-    return float(np.sqrt(_dot(a, a)))
+    return float(np.sqrt(dot(a, a)))

@@ -22,6 +22,13 @@ def irfftn(spectrum: np.ndarray, shape: Sequence[int], *, overwrite: bool = True
     return scipy.fft.irfftn(spectrum, s=tuple(shape), workers=get_threads(), overwrite_x=overwrite)
 
 
+def convolve(volume: Volume, kernel: Volume) -> Volume:
+    """Periodic convolution with a kernel that is given as half-spectrum."""
+    spectrum = rfftn(volume)
+    spectrum *= kernel
+    return irfftn(spectrum, volume.shape)
+
+
 def next_fast_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """The smallest shape, at least as large on each axis, whose real transform has small prime factors."""
     return tuple(scipy.fft.next_fast_len(int(n), real=True) for n in shape)

@@ -12,10 +12,11 @@ from chimap import registry, tuning
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.masking.quality import refine
-from chimap.pipeline import presets
+from chimap.numerics.echoes import root_sum_of_squares
+from chimap.pipeline import presets, sources
 from chimap.pipeline.sign import detect_sign
 from chimap.results import Susceptibility
-from chimap.types import Mask, Progress, Volume, silent
+from chimap.types import Progress, silent
 
 
 def reconstruct(
@@ -103,8 +104,10 @@ def reconstruct(
     arrays = {"magnitude": combined, "noise": total.noise_ppm}
     valid = mask
     c = stages["inversion"]
-    if magnitude is not None and "r2star" in c.method.inputs:
-        arrays["r2star"] = mapped_r2star(choose("r2star"), magnitude, mask, acq, field_ppm)
+    r = choose("r2star")
+    if magnitude is not None and "r2star" in c.method.inputs and sources.r2star_refused(r, acq) is None:
+        fit = r.method(magnitude, mask, acq, **r.method.takes(field=field_ppm), **r.parameters)
+        arrays["r2star"] = fit.r2star
     if c.method.of is None:
         b = stages["background"]
         if b.method.of == "phase":
@@ -128,28 +131,6 @@ def reconstruct(
     return replace(result, reference={**result.reference, "phase_sign": sign})
 
 
-def mapped_r2star(
-    choice: presets.Choice, magnitude: Any, mask: Mask, acq: Acquisition, field_ppm: Volume
-) -> Volume | None:
-    """R2* in 1/s, or None where the method cannot map it from so few echoes."""
-    m = choice.method
-    try:
-        return m(magnitude, mask, acq, **m.takes(field=field_ppm), **choice.parameters).r2star
-    except InputError:
-        if acq.echoes > 2:
-            raise
-        return None
-
-
 def signed(phase: Any, sign: int) -> np.ndarray:
     """Phase that grows with the field."""
     return np.asarray(phase) if sign > 0 else np.negative(phase)
-
-
-def root_sum_of_squares(magnitude: np.ndarray) -> np.ndarray:
-    """Combined magnitude, (x, y, z), of (x, y, z, echo)."""
-    total = np.zeros(magnitude.shape[:3], np.float32)
-    for echo in np.moveaxis(magnitude, 3, 0):
-        # Hypot keeps values of any scale from overflowing, and needs no second volume.
-        np.hypot(total, echo, out=total)
-    return total

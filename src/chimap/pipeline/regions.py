@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from chimap.errors import InputError
+from chimap.io import tables
 from chimap.io.nifti import load_volume, read_header
 from chimap.pipeline.transforms import read_affine
 from chimap.quantify.labels import FREESURFER, looks_like_freesurfer
@@ -166,16 +167,10 @@ def scan_grid(path: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
 def as_tsv(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as a table with tabs, columns that some row has; n/a where a value is missing."""
     columns = [c for c in COLUMNS if any(c in r for r in rows)] or _FIRST
-    lines = ["\t".join(columns)]
-    lines += ["\t".join(_cell(r.get(c)) for c in columns) for r in rows]
-    return "\n".join(lines) + "\n"
+    return tables.tsv(rows, columns)
 
 
 def dictionary(rows: Sequence[Mapping[str, Any]], reference: str, **facts: Any) -> dict[str, Any]:
     """The JSON that goes with a table: what each column means, the reference, and other facts."""
     columns = {c: about for c, about in COLUMNS.items() if any(c in r for r in rows)}
     return {**columns, "Reference": reference, **facts}
-
-
-def _cell(value: Any) -> str:
-    return "n/a" if value is None or value == "" else str(value)

@@ -243,7 +243,7 @@ class _Run(Answers):
     def _r2star(self) -> None:
         if self.done["read"].get(COMBINED.suffix) is None:
             return
-        refused = self._r2star_refused()
+        refused = sources.r2star_refused(self.options.choice("r2star"), self.acq)
         if refused is not None:
             self.warnings.append(f"no R2* map was made: {refused}")
             self.console.note(self.warnings[-1])
@@ -271,19 +271,6 @@ class _Run(Answers):
         done = self._stage("r2star", needs, (R2STAR, T2STAR), compute)
         for artifact in done.artifacts.values():
             artifact.drop()
-
-    def _r2star_refused(self) -> InputError | None:
-        """Why R2* cannot be mapped from so few echoes, in the method's own words; None if it can be."""
-        if self.acq.echoes > 2:
-            return None
-        choice = self.options.choice("r2star")
-        voxel = np.ones((1, 1, 1, self.acq.echoes), np.float32)
-        known = choice.method.takes(field=voxel[..., 0])
-        try:
-            choice.method(voxel, voxel[..., 0] > 0, self.acq, **known, **choice.parameters)
-        except InputError as e:
-            return e
-        return None
 
     def _background(self) -> None:
         method = self.options.choice("background").method

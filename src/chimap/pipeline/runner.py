@@ -13,12 +13,12 @@ from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.io import scan as io_scan
 from chimap.io.scan import Scan, ScanData
+from chimap.numerics.echoes import root_sum_of_squares
 from chimap.pipeline.checks import deep_checks
 from chimap.pipeline.console import Console
 from chimap.pipeline.measure import Measure, append_log, plain, release_memory
 from chimap.pipeline.plan import BRAIN, COMBINED, VALID, Options, scan_folder, write_description
 from chimap.pipeline.presets import Choice
-from chimap.pipeline.reconstruct import root_sum_of_squares
 from chimap.pipeline.store import Artifact, Done, Output, Store, code_sha256, file_sha256, key_of
 from chimap.types import Mask, Volume
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.pipeline.plan import BRAIN, COMBINED, LOCAL, LOCAL_NOISE, NOISE, R2STAR, TOTAL, VALID, Options
+from chimap.pipeline.presets import Choice
 from chimap.registry import Method
 from chimap.types import Mask, Volume
 
@@ -96,3 +100,16 @@ def needs_of(run: Runner, method: Method) -> dict[str, Any]:
 def from_local(method: Method) -> bool:
     """Whether a method starts from the local field: an inversion of the usual kind."""
     return method.stage.name == "inversion" and method.of is None
+
+
+def r2star_refused(choice: Choice, acq: Acquisition) -> InputError | None:
+    """Why R2* cannot be mapped from so few echoes, in the method's own words; None if it can be."""
+    if acq.echoes > 2:
+        return None
+    voxel = np.ones((1, 1, 1, acq.echoes), np.float32)
+    known = choice.method.takes(field=voxel[..., 0])
+    try:
+        choice.method(voxel, voxel[..., 0] > 0, acq, **known, **choice.parameters)
+    except InputError as e:
+        return e
+    return None

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
+from chimap.numerics.echoes import root_sum_of_squares
 from chimap.numerics.threads import get_threads
 from chimap.types import Mask, Volume
 
@@ -125,7 +126,7 @@ def clear_swi(
         _positive(value, name)
     d = acq.voxel_size_mm
     inside = mask.astype(np.float32)
-    m = np.sqrt(np.einsum("xyze,xyze->xyz", magnitude, magnitude)) * inside
+    m = root_sum_of_squares(magnitude) * inside
     # Twice: at the mask's edge the mean of one side alone leaves some of the shading over.
     for _ in range(2):
         m = m / np.maximum(_smooth(m, inside, [homogeneity_mm / v for v in d]), np.float32(1e-6 * m.max()))
@@ -201,7 +202,7 @@ def smwi(
     """
     _positive(power, "power")
     _positive(threshold_ppm, "threshold")
-    m = magnitude if magnitude.ndim == 3 else np.sqrt(np.einsum("xyze,xyze->xyz", magnitude, magnitude))
+    m = root_sum_of_squares(magnitude)
     value = chi_ppm if sources == "paramagnetic" else -chi_ppm
     w = np.clip(1 - value / np.float32(threshold_ppm), 0, 1)
     return (m * w ** np.float32(power)).astype(np.float32)

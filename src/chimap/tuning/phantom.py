@@ -9,6 +9,7 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.metrics import nrmse
 from chimap.numerics.dipole import forward_field
+from chimap.numerics.noise import median_noise
 from chimap.simulate import head_phantom
 from chimap.simulate.scan import ernst_signal
 from chimap.simulate.tissue import LABELS, TISSUES
@@ -59,9 +60,7 @@ def simulated(problem: Problem) -> tuple[Volume, Problem]:
         mask = problem.mask
     chi = np.where(mask, chi, np.float32(0))
     field = forward_field(chi, acq)
-    known = problem.noise[problem.mask]
-    known = known[known > 0]
-    typical = float(np.median(known)) if known.size else 1e-3
+    typical = median_noise(problem.noise, problem.mask) or 1e-3
     noise = np.float32(typical * np.median(weights[mask])) / np.maximum(weights, np.float32(1e-6))
     noise = np.minimum(noise, np.float32(20 * typical))
     rng = np.random.default_rng(_SEED)
