@@ -141,7 +141,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do one of the three."""
-    from chimap.cli import _calibration as work
+    from chimap.cli._calibration_apply import apply
+    from chimap.cli._calibration_fit import fit
+    from chimap.cli._calibration_retest import retest
 
     for action, names in _ONLY.items():
         given = [n for n in sorted(names) if getattr(args, n) is not None]
@@ -150,8 +152,6 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(
                 f"{flag} belongs to chimap calibrate {action}, not {args.action}", fix="Leave it out"
             )
-    lines = {"fit": work.fit, "apply": work.apply, "retest": work.retest}[args.action](
-        args, Path(args.output)
-    )
+    lines = {"fit": fit, "apply": apply, "retest": retest}[args.action](args, Path(args.output))
     print("\n".join(lines))
     return 0
