@@ -114,7 +114,7 @@ def render(data: ReportData) -> str:
         viewer=meta,
         volumes=volumes,
         style=_asset("report.css"),
-        script=_asset("viewer.js"),
+        script=_asset("planes.js") + _asset("viewer.js"),
     )
 
 

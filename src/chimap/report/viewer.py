@@ -140,7 +140,7 @@ def build(data: ReportData, budget_bytes: int) -> tuple[dict[str, Any], list[Pac
             for c, s, n in zip(orientation.turned_index(centre), box, shape)
         ],
         "volumes": [p.meta for p in volumes],
-        "colormaps": _lookup_tables(items),
+        "colormaps": lookup_tables([*(m.colormap for m in items), *COLORMAPS]),
     }
     return meta, volumes
 
@@ -190,11 +190,10 @@ def _rows(matrix: np.ndarray) -> list[list[float]]:
     return [[round(float(v), 6) for v in row] for row in matrix[:3]]
 
 
-def _lookup_tables(items: Sequence[MapItem]) -> dict[str, str]:
+def lookup_tables(names: Sequence[str] = COLORMAPS) -> dict[str, str]:
     """256 colours a map, red, green, blue bytes in base64."""
-    names = dict.fromkeys([*(m.colormap for m in items), *COLORMAPS])
     tables = {}
-    for name in names:
+    for name in dict.fromkeys(names):
         colours = colour_map(name)
         numbers = np.arange(256) if name == "labels" else np.linspace(0, 1, 256)
         tables[name] = _text((colours(numbers)[:, :3] * 255 + 0.5).astype(np.uint8).tobytes())
