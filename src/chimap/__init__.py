@@ -32,6 +32,7 @@ _LAZY = {
     "methods": "chimap.registry",
     "reconstruct": "chimap.pipeline.reconstruct",
     "remove_background": "chimap.verbs",
+    "tune": "chimap.tuning",
     "unwrap": "chimap.verbs",
 }
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from chimap.pipeline.reconstruct import reconstruct
     from chimap.registry import methods
     from chimap.results import Field, LocalField, Relaxation, Susceptibility
+    from chimap.tuning import tune
     from chimap.verbs import brain_mask, estimate_field, invert, map_r2star, remove_background, unwrap
 
 

@@ -167,6 +167,8 @@ class Method:
                 )
         if "progress" not in inspect.signature(self.function).parameters:
             kwargs.pop("progress", None)
+        for parameter in self.parameters:
+            self._number(parameter, kwargs.get(parameter.name))
         for name in self.inputs:
             if kwargs.get(name) is None:
                 continue
@@ -177,6 +179,20 @@ class Method:
                 continue
             kwargs[name] = inside(as_volume(value, name, value.ndim), mask, name)
         return kwargs
+
+    def _number(self, parameter: Parameter, value: Any) -> None:
+        """Refuse a word where the method wants a number; the rules that choose one stand above the methods."""
+        if not isinstance(value, str) or not set(union_members(parameter.type)) <= {int, float}:
+            return
+        rule = value == "auto" or value.startswith("auto:")
+        fix = "Give a number"
+        if rule and self.stage.name == "inversion" and self.of is None:
+            fix += f', or call chimap.invert(..., method="{self.name}", {parameter.name}="{value}"), which chooses one'
+        raise InputError(
+            f"parameter {parameter.name} of method {self.name} is {value!r}"
+            + ("; a method by itself takes numbers only" if rule else ", not a number"),
+            fix=fix,
+        )
 
 
 def method(

@@ -154,6 +154,23 @@ def test_number_given_as_rule(scan):
     assert np.array_equal(a, chimap.invert(field, mask, acq, method="tkd", threshold=found.value))
 
 
+def test_a_method_by_itself_refuses_words_and_says_who_chooses(scan):
+    acq, mask, _, field, _ = scan
+    for name, number in (("tv", "lam"), ("tkd", "threshold"), ("ndi", "iterations")):
+        with pytest.raises(InputError, match="numbers only") as caught:
+            registry.get("inversion", name)(field, mask, acq, **{number: "auto:gcv"})
+        assert f'chimap.invert(..., method="{name}", {number}="auto:gcv")' in str(caught.value)
+    with pytest.raises(InputError, match="numbers only") as caught:
+        registry.get("inversion", "tfi")(field, mask, acq, lam="auto")  # no rule chooses this one
+    assert "chimap.invert" not in str(caught.value)
+    with pytest.raises(InputError, match="'big', not a number"):
+        chimap.invert(field, mask, acq, method="tv", lam="big")
+
+
+def test_tune_is_at_the_root():
+    assert chimap.tune is tuning.tune and "tune" in chimap.__all__
+
+
 def test_what_cannot_be_chosen(scan):
     acq, mask, _, field, _ = scan
     for params, text in (
