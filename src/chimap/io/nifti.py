@@ -7,6 +7,7 @@ import math
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = [
     "read_header",
     "read_into",
     "save_volume",
+    "slabs",
     "whole_file",
     "write_json",
     "write_text",
@@ -157,20 +159,18 @@ def _check(header: Header) -> None:
         )
 
 
-def read_into(header: Header, out: np.ndarray) -> None:
-    """Read all volumes of a file, scaled, into `out` (volume, x, y, z), slab by slab.
+def slabs(header: Header) -> Iterator[tuple[int, int, np.ndarray]]:
+    """The numbers of a file as stored, in its order: number of the volume, first third index, (x, y, n) array.
 
-    Beside `out` it takes about 16 MB, whatever the size of the file; no float64 copy is made.
+    A slab takes at most 8 MB (or one plane). `InputError` where the data are cut off or damaged.
     """
     nx, ny, nz = header.shape[:3]
-    if out.shape != (header.volumes, nx, ny, nz):
-        raise ValueError(f"out has shape {out.shape}")
     plane = nx * ny * header.dtype.itemsize
     step = max(1, _SLAB_BYTES // plane)
     try:
         with _open(header.data_file) as f:
             f.seek(header.offset)
-            for volume in out:
+            for volume in range(header.volumes):
                 for z in range(0, nz, step):
                     stop = min(nz, z + step)
                     raw = f.read((stop - z) * plane)
@@ -180,8 +180,7 @@ def read_into(header: Header, out: np.ndarray) -> None:
                             file=header.path,
                             fix=_TRUNCATED,
                         )
-                    slab = np.frombuffer(raw, header.dtype).reshape((nx, ny, stop - z), order="F")
-                    volume[:, :, z:stop] = slab
+                    yield volume, z, np.frombuffer(raw, header.dtype).reshape((nx, ny, stop - z), order="F")
             f.read(1)  # at the end of a gzip file this verifies the checksum
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise InputError(
@@ -189,6 +188,17 @@ def read_into(header: Header, out: np.ndarray) -> None:
         ) from e
     except OSError as e:
         raise InputError(f"cannot be read ({e.strerror or e})", file=header.path) from e
+
+
+def read_into(header: Header, out: np.ndarray) -> None:
+    """Read all volumes of a file, scaled, into `out` (volume, x, y, z), slab by slab.
+
+    Beside `out` it takes about 16 MB, whatever the size of the file; no float64 copy is made.
+    """
+    if out.shape != (header.volumes, *header.shape[:3]):
+        raise ValueError(f"out has shape {out.shape}")
+    for volume, z, slab in slabs(header):
+        out[volume, :, :, z : z + slab.shape[2]] = slab
     if header.slope != 1.0:
         out *= out.dtype.type(header.slope)
     if header.inter != 0.0:
