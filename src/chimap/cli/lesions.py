@@ -11,7 +11,6 @@ tumour_dseg.nii.gz. What needs an input that is not given is left out, and said.
 from __future__ import annotations
 
 import argparse
-import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,16 @@ import numpy as np
 
 from chimap.cli import _stage
 from chimap.errors import InputError, OutputError
-from chimap.io import tables
 from chimap.io.nifti import (
     load_volume,
     make_folder,
     read_header,
     save_volume,
     whole_file,
-    write_json,
-    write_text,
 )
-from chimap.pipeline.measure import Measure, append_log, plain
+from chimap.pipeline.measure import Measure, append_log
 
 SUMMARY = "microbleeds and calcifications: where, which, how much; rims; tumours"
-
-_DOI_MOMENT = "10.1148/radiol.11110251"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +75,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, find, write."""
+    from chimap.pipeline.lesions import METHOD, about, columns_of, facts_of, row, write_table
     from chimap.quantify.lesions import find_lesions
 
     folder = Path(args.output)
@@ -104,24 +99,20 @@ def run(args: argparse.Namespace) -> int:
     rims = _stage.read(args.rims, like) if args.rims else None
     roi = _stage.read_mask(args.tumour, like) if args.tumour else None
     make_folder(folder)
-    with console.stage("lesions", "find") as bar:
+    with console.stage("lesions", METHOD) as bar:
         with Measure(bar) as measure:
             result = find_lesions(
                 chi, mask, acq, **maps, regions=regions, names=names, affine=affine,
                 diameter_mm=(args.diameter[0], args.diameter[1]), contrast_ppm=args.contrast / 1000,
                 progress=measure.progress,
             )  # fmt: skip
-        record = measure.record("lesions", "find")
+        record = measure.record("lesions", METHOD)
     record["parameters"] = {"diameter_mm": list(args.diameter), "contrast_ppb": args.contrast}
     append_log(args.log_json, record)
     for text in result.left_out:
         console.note(text)
-    rows = [_row(lesion) for lesion in result.found]
-    drop = [k for k in _COLUMNS if rows and all(_empty(r[k]) for r in rows)]
-    about = {k: v for k, v in _COLUMNS.items() if k not in drop}
-    why = dict(Counter(reason for _, _, reason in result.rejected))
-    facts = {"LeftOut": result.left_out, "RejectedSpots": why, "Settings": record["parameters"]}
-    _write(folder / "lesions.tsv", rows, about, facts)
+    rows = [row(lesion) for lesion in result.found]
+    write_table(folder / "lesions.tsv", rows, columns_of(rows), facts_of({**record, **about(result)}))
     save_volume(folder / "lesions_dseg.nii.gz", result.labels, affine, description="chimap lesions")
     if args.figure != "none":
         from chimap.report.lesions import lesion_figure
@@ -166,70 +157,8 @@ def _regions(
     return labels, names
 
 
-_COLUMNS: dict[str, tuple[str, str]] = {
-    "number": ("", "Number in the label image and the figure; by moment, largest first"),
-    "kind": ("", "haemorrhage (paramagnetic), calcification (diamagnetic), uncertain (field and map disagree on the sign)"),
-    "x": ("mm", "Centre of mass to the right (RAS, as the image's affine has it)"),
-    "y": ("mm", "Centre of mass to the front"),
-    "z": ("mm", "Centre of mass up"),
-    "region": ("", "Nearest labelled region"),
-    "region_distance": ("mm", "Distance to it; 0 inside"),
-    "contrast": ("ppb", "Peak susceptibility (mean of three voxels) less the median of a ring around the lesion"),
-    "mean": ("ppb", "Mean over the region less that median"),
-    "background": ("ppb", "That median, relative to the map's reference"),
-    "moment": ("ppb mm^3", f"Integral of the susceptibility against the surroundings (total susceptibility, doi:{_DOI_MOMENT})"),
-    "moment_error": ("ppb mm^3", "Its standard error"),
-    "moment_from": ("", "local field: fitted to the field around the lesion; susceptibility: summed over the map"),
-    "volume": ("mm^3", "Volume above half of the contrast in susceptibility, which does not bloom as signal loss does"),
-    "diameter": ("mm", "Diameter of a ball of that volume"),
-    "dark_volume": ("mm^3", "Volume as R2* (or magnitude) shows it, blooming included"),
-    "elongation": ("", "Longest axis over the mean of the others"),
-    "roundness": ("", "Least curvature over the mean of the others: 1 a ball, 0 a tube"),
-    "r2star_contrast": ("1/s", "Peak R2* less the median around"),
-    "hint": ("", "Stages of haemorrhage whose published range (doi:10.1002/jmri.25143) holds the contrast. A hint, no diagnosis"),
-}  # fmt: skip
-
-
-def _row(lesion: Any) -> dict[str, Any]:
-    x, y, z = lesion.position_mm if lesion.position_mm else (math.nan,) * 3
-    return {
-        "number": lesion.number,
-        "kind": lesion.kind,
-        "x": round(x, 1),
-        "y": round(y, 1),
-        "z": round(z, 1),
-        "region": lesion.region,
-        "region_distance": round(lesion.region_distance_mm, 1),
-        "contrast": round(1000 * lesion.contrast_ppm, 1),
-        "mean": round(1000 * lesion.mean_ppm, 1),
-        "background": round(1000 * lesion.background_ppm, 1),
-        "moment": round(1000 * lesion.moment, 0),
-        "moment_error": round(1000 * lesion.moment_error, 0),
-        "moment_from": lesion.moment_from,
-        "volume": round(lesion.volume_mm3, 1),
-        "diameter": round(lesion.diameter_mm, 2),
-        "dark_volume": round(lesion.dark_volume_mm3, 1),
-        "elongation": round(lesion.elongation, 2),
-        "roundness": round(lesion.roundness, 2),
-        "r2star_contrast": round(lesion.r2star_contrast, 1),
-        "hint": lesion.hint,
-    }
-
-
-def _empty(value: Any) -> bool:
-    return value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def _write(
-    path: Path, rows: list[dict[str, Any]], columns: dict[str, tuple[str, str]], facts: dict[str, Any]
-) -> None:
-    """A table with tabs, n/a for what is not known, and its data dictionary."""
-    known = [{k: v for k, v in r.items() if not _empty(v)} for r in rows]
-    write_text(path, tables.tsv(known, columns))
-    write_json(path.with_suffix(".json"), plain({**tables.dictionary(columns), **facts}))
-
-
 def _rims(folder: Path, chi: np.ndarray, lesions: np.ndarray, mask: np.ndarray, acq: Any) -> None:
+    from chimap.pipeline.lesions import write_table
     from chimap.quantify.rim import score_rims
 
     rows = [
@@ -261,7 +190,7 @@ def _rims(folder: Path, chi: np.ndarray, lesions: np.ndarray, mask: np.ndarray, 
         ),
         "note": ("", "Why there is no score"),
     }
-    _write(folder / "rims.tsv", rows, columns, {})
+    write_table(folder / "rims.tsv", rows, columns, {})
     print(f"rims: {sum(r['rim'] == 'yes' for r in rows)} of {len(rows)} lesions: {folder / 'rims.tsv'}")
 
 
@@ -275,6 +204,7 @@ def _tumour(
     affine: np.ndarray,
     contrast_ppm: float,
 ) -> None:
+    from chimap.pipeline.lesions import write_table
     from chimap.quantify.tumour import split
 
     s = split(
@@ -310,7 +240,7 @@ def _tumour(
         "Background_ppb": 1000 * s.background_ppm,
         "Contrast_ppb": 1000 * contrast_ppm,
     }
-    _write(folder / "tumour.tsv", rows, columns, facts)
+    write_table(folder / "tumour.tsv", rows, columns, facts)
     save_volume(folder / "tumour_dseg.nii.gz", s.labels, affine, description="chimap tumour")
     print(
         f"tumour: haemorrhage {s.haemorrhage.volume_mm3:.0f} mm3, calcification {s.calcification.volume_mm3:.0f} mm3: "

@@ -143,7 +143,8 @@ def rows_of(args: argparse.Namespace, console: Any) -> tuple[list[dict[str, Any]
         console.note(note)
     voxel = np.linalg.norm(affine[:3, :3], axis=0)
     rows = region_rows(
-        chi, labels, mask, (float(voxel[0]), float(voxel[1]), float(voxel[2])), names, r2star=r2star, noise_ppm=noise
+        chi, labels, mask, (float(voxel[0]), float(voxel[1]), float(voxel[2])), names, r2star=r2star, noise_ppm=noise,
+        affine=affine,
     )  # fmt: skip
     if not rows:
         raise InputError("no label lies where the map is valid", file=args.labels)

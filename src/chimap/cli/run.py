@@ -82,6 +82,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="take voxels of unreliable phase at its rim out of a mask that chimap makes (default: yes)",
     )
+    group.add_argument(
+        "--lesions",
+        action="store_true",
+        help="find microbleeds and calcifications: table, label image and figure (see chimap lesions)",
+    )
     group.add_argument("--force", action="store_true", help="run every stage again, whatever is there")
     group = parser.add_argument_group("which scans")
     group.add_argument("--participant-label", nargs="+", metavar="LABEL", help="only these subjects")
@@ -162,6 +167,7 @@ def options_of(args: argparse.Namespace) -> Any:
         age=args.age,
         phase_sign=args.phase_sign,
         refine=args.refine_mask,
+        lesions=args.lesions,
         force=args.force,
     )
     for stage in _STAGES:

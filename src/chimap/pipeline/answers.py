@@ -1,4 +1,4 @@
-"""The end of a scan's way: its reference and its table of regions."""
+"""The end of a scan's way: its reference, its lesions and its table of regions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from chimap.errors import InputError
 from chimap.io.nifti import load_volume
-from chimap.pipeline import regions
+from chimap.pipeline import lesions, regions
 from chimap.pipeline.measure import plain
 from chimap.pipeline.plan import CHI, R2STAR, RAW_CHI
 from chimap.pipeline.presets import Choice
@@ -24,7 +24,7 @@ from chimap.quantify.regions import region_rows
 
 
 class Answers(Runner):
-    """Reference and regions; the stages before are `chimap.pipeline.run`'s."""
+    """Reference, lesions and regions; the stages before are `chimap.pipeline.run`'s."""
 
     def _reference_file(self) -> tuple[Path, ...]:
         r = self.options.reference
@@ -116,6 +116,13 @@ class Answers(Runner):
         self._stage("reference", needs, (CHI,), compute, code)
         return dict(self.done["reference"].record["reference"])
 
+    def _lesions(self) -> None:
+        if not self.options.lesions:
+            return
+        done = lesions.find_in_run(self, self._labels)
+        for what in done.record["left_out"]:
+            self.console.note(f"lesions: {what}")
+
     def _regions(self) -> list[dict[str, Any]]:
         if self._labels is None:
             return []
@@ -139,6 +146,7 @@ class Answers(Runner):
             names,
             r2star=r2star.get() if r2star else None,
             truth_ppm=truth,
+            affine=self.affine,
         )
         if not rows:
             self.warnings.append("no label lies where the map is valid: there is no table of regions")

@@ -19,6 +19,7 @@ _WEIGHTS = {
     "r2star": 4,
     "background": 20,
     "inversion": 45,
+    "lesions": 8,
     "report": 10,
     "head": 15,
     "scan": 10,

@@ -1,4 +1,4 @@
-"""The end of a reconstruction: methods text, region table, and the record that the report is made of."""
+"""The end of a reconstruction: methods text, tables, and the record that the report is made of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from chimap.io.nifti import write_json, write_text
-from chimap.pipeline import presets, regions, text
+from chimap.pipeline import lesions, presets, regions, text
 from chimap.pipeline.measure import plain
 from chimap.pipeline.plan import Result, software
 from chimap.pipeline.runner import Runner
@@ -18,7 +18,7 @@ from chimap.quantify.iron import CALIBRATIONS, DEFAULT, HALLGREN_DOI
 def finish(
     run: Runner, reference: dict[str, Any], table: list[dict[str, Any]], warnings: list[str]
 ) -> Result:
-    """Write methods text and region table, release the arrays, and say what there is."""
+    """Write methods text and tables, release the arrays, and say what there is."""
     findings = list(run.done["read"].record["findings"])
     sign = run.done["field"].record["phase_sign"]
     if sign:
@@ -37,7 +37,7 @@ def finish(
         text.StageText(
             stage,
             done.record["method"],
-            run.choices[stage].method.summary if stage in run.choices else "",
+            run.choices[stage].method.summary if stage in run.choices else done.record.get("summary", ""),
             dict(done.record["parameters"]),
             tuple(done.record["references"]),
             " ".join(filter(None, (_refined(done.record), _tuned(done.record)))),
@@ -67,6 +67,12 @@ def finish(
     write_text(run.store.path("_methods", ".md"), text.as_markdown(paragraph, citations))
     if table:
         _write_tables(run, table, reference)
+    if "lesions" in run.done:
+        record = run.done["lesions"].record
+        facts = {**lesions.facts_of(record), "ReferenceRecord": reference}
+        found = record["lesions"]
+        path = run.store.path("_desc-lesions_Chimap", ".tsv")
+        lesions.write_table(path, found, lesions.columns_of(found), facts)
     for done in run.done.values():
         for artifact in done.artifacts.values():
             artifact.drop()

@@ -30,6 +30,7 @@ LOCAL_NOISE = Output("_desc-localnoise_fieldmap", "ppm", "Standard deviation of 
 VALID = Output("_desc-valid_mask", "", "Where local field and susceptibility are valid", mask=True)
 RAW_CHI = Output("_desc-unreferenced_Chimap", "ppm", "Susceptibility before referencing")
 CHI = Output("_Chimap", "ppm", "Susceptibility relative to the reference region")
+LESIONS = Output("_desc-lesions_dseg", "", "Lesions, numbered as in the table desc-lesions_Chimap.tsv")
 
 STAGES = ("read", "mask", "field", "r2star", "background", "inversion", "reference", "report")
 
@@ -60,6 +61,8 @@ class Options:
         Whether phase grows with the field; detected by default.
     refine : bool
         Take voxels at the rim whose phase is unreliable out of a mask that chimap made.
+    lesions : bool
+        Look for microbleeds and calcifications.
     force : bool
         Run every stage again.
     """
@@ -74,6 +77,7 @@ class Options:
     truth: Path | None = None
     phase_sign: Literal["auto", "+", "-"] = "auto"
     refine: bool = True
+    lesions: bool = False
     force: bool = False
 
     def choice(self, stage: str) -> Choice:

@@ -114,6 +114,7 @@ class _Run(Answers):
             if name in self.done:
                 for artifact in self.done[name].artifacts.values():
                     artifact.drop()
+        self._lesions()
         table = self._regions()
         return finish(self, reference, table, self.warnings)
 

@@ -19,6 +19,7 @@ _VERBS = {
     "background": "Background fields were removed with method",
     "inversion": "Susceptibility was computed from the local field with method",
     "reference": "Susceptibility was referenced with method",
+    "lesions": "Microbleeds and calcifications were looked for with method",
 }
 
 

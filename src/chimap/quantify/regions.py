@@ -24,6 +24,7 @@ def region_rows(
     r2star: Volume | None = None,
     noise_ppm: Volume | None = None,
     truth_ppm: Volume | None = None,
+    affine: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Susceptibility of every label inside `mask`, as one dict a region.
 
@@ -45,13 +46,16 @@ def region_rows(
         Standard deviation of the susceptibility in ppm.
     truth_ppm : (x, y, z) float32, optional
         The true susceptibility; it is taken relative to its mean over `mask`, as the map is.
+    affine : (4, 4), optional
+        Voxel index to mm, for the place of each region.
 
     Returns
     -------
     list of dict
         ``label, name, voxels, volume_mm3, mean_ppb, median_ppb, sd_ppb, iqr_ppb``, and of the region without its outer layer
         of voxels ``eroded_voxels, eroded_mean_ppb`` (None where nothing is left). With R2* ``r2star_mean``, with noise ``se_ppb``, with a truth
-        ``truth_ppb, error_ppb``; without these inputs the keys are missing. ``density`` is the curve of a violin: its two
+        ``truth_ppb, error_ppb``, with an affine ``x_mm, y_mm, z_mm`` of the region's voxel that lies nearest to its centre
+        of mass (which itself may lie outside); without these inputs the keys are missing. ``density`` is the curve of a violin: its two
         ends in ppb and the heights, highest 1.
 
     Raises
@@ -95,6 +99,7 @@ def region_rows(
     if truth_ppm is not None:
         zero = float(truth_ppm[mask].mean(dtype=np.float64))
         truth = split(1000 * (truth_ppm[use].astype(np.float64) - zero))
+    place = [split(i) for i in np.nonzero(use)] if affine is not None else None
     volume_mm3 = float(np.prod(voxel_size_mm))
     rows: list[dict[str, Any]] = []
     for i, label in enumerate(present.tolist()):
@@ -113,6 +118,10 @@ def region_rows(
             "eroded_voxels": core.size,
             "eroded_mean_ppb": round(float(core.mean()), 2) if core.size else None,
         }
+        if place is not None:
+            middle_voxel = _nearest_to_centre(np.stack([p[i] for p in place], 1), voxel_size_mm)
+            for axis, x in zip("xyz", (np.asarray(affine) @ (*middle_voxel, 1))[:3]):
+                row[f"{axis}_mm"] = round(float(x), 1)
         if variance is not None:
             row["se_ppb"] = round(float(np.sqrt(variance[i].sum())) / values.size, 3)
         if rates is not None:
@@ -124,6 +133,12 @@ def region_rows(
         row["density"] = density(values)
         rows.append(row)
     return rows
+
+
+def _nearest_to_centre(index: np.ndarray, voxel_size_mm: tuple[float, float, float]) -> np.ndarray:
+    """Of voxels (n, 3) the one nearest to their centre of mass."""
+    away = (index - index.mean(axis=0)) * np.asarray(voxel_size_mm)
+    return np.asarray(index[int((away**2).sum(axis=1).argmin())])
 
 
 def inner_voxels(labels: np.ndarray, mask: Mask) -> Mask:
