@@ -156,6 +156,7 @@ def test_more_descent_follows_the_data_more_closely(ball, mask, rng) -> None:
             mask,
             ACQ,
             discrepancy=discrepancy,
+            hidden=0,
             tolerance=1e-9,
             progress=lambda done, total, calls=calls, **facts: calls.append((done, facts)),
         )
@@ -163,6 +164,22 @@ def test_more_descent_follows_the_data_more_closely(ball, mask, rng) -> None:
         assert calls[-1][1]["residual_ppm"] <= discrepancy * 0.004
         ends.append(calls[-1][0])
     assert ends[0] < ends[1]
+
+
+@pytest.mark.parametrize("claimed", [None, 0.002, 0.02])
+@pytest.mark.parametrize("sd", [0.0, 0.002, 0.006])
+def test_descent_stops_near_its_best_map_whatever_the_noise_map_says(sd, claimed, ball, mask, rng) -> None:
+    truth = np.where(ball.inside, 0.2, 0).astype(np.float32)
+    field = (ball.field_ppm + rng.normal(0, sd, SHAPE).astype(np.float32)) * mask
+    noise = None if claimed is None else np.full(SHAPE, claimed, np.float32)
+    found = error(ndi(field, mask, ACQ, noise=noise), truth, mask)
+
+    def after(steps):
+        return error(
+            ndi(field, mask, ACQ, noise=noise, hidden=0, tolerance=1e-9, iterations=steps), truth, mask
+        )
+
+    assert found < 1.12 * min(after(n) for n in (1, 2, 4, 8, 16, 32, 64, 128))
 
 
 @pytest.mark.parametrize("term", [L2, PHASE_L2, L1, PHASE_L1])
@@ -229,6 +246,7 @@ def test_least_squares_keeps_sources_inside(ball, mask) -> None:
         (star, {"strong": 0}),
         (weak_harmonic, {"beta": 0}),
         (ndi, {"step": 5}),
+        (ndi, {"hidden": 1}),
         (rts, {"threshold": 0.7}),
         (rts, {"first_iterations": 0}),
         (ilsqr, {"threshold": 0}),
