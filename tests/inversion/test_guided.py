@@ -5,10 +5,10 @@ import pytest
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.inversion._guide import LEAST, edge_directions
 from chimap.inversion.guided import guided
 from chimap.inversion.tv import tv
 from chimap.numerics.dipole import forward_field
+from chimap.numerics.guides import LEAST, edge_directions
 
 ACQ = Acquisition((0.02,), 3.0, (0.1, 0.2, 0.97))
 

@@ -7,10 +7,10 @@ import pytest
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.inversion._grid import working_box
 from chimap.inversion._medi_edges import noise_of, smooth_places
 from chimap.inversion.medi import medi
 from chimap.inversion.tv import tv
+from chimap.numerics.box import working_box
 from chimap.numerics.dipole import dipole_kernel, forward_field
 from chimap.numerics.fft import irfftn, rfftn
 

@@ -13,13 +13,12 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.inversion._grid import working_box
 from chimap.inversion._outside import DECIDE, quiet_beyond
 from chimap.inversion._proximal import gather, proximal
-from chimap.inversion._weights import data_weights
-from chimap.numerics.box import Box
+from chimap.numerics.box import Box, working_box
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import irfftn, rfftn
+from chimap.numerics.noise import data_weights
 from chimap.numerics.tv import gradient_power, tv_adjoint, tv_update
 from chimap.types import Mask, Progress, Volume, silent
 

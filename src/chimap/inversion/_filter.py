@@ -8,7 +8,7 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.inversion._grid import working_box
+from chimap.numerics.box import working_box
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import irfftn, rfftn
 from chimap.types import Mask, Volume

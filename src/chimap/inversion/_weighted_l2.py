@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from chimap.acquisition import Acquisition
-from chimap.inversion._grid import working_box
-from chimap.numerics.box import Box
+from chimap.numerics.box import Box, working_box
 from chimap.numerics.cg import conjugate_gradients
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import irfftn, rfftn

@@ -6,9 +6,9 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.inversion._guide import edge_directions
 from chimap.inversion._total_variation import weighted_tv_map
 from chimap.numerics.echoes import root_sum_of_squares
+from chimap.numerics.guides import edge_directions
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 

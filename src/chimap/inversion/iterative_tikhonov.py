@@ -9,8 +9,8 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._weighted_l2 import minimise_quadratic
-from chimap.inversion._weights import data_weights
 from chimap.numerics.box import Box
+from chimap.numerics.noise import data_weights
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 

@@ -8,15 +8,14 @@ from scipy import ndimage
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._admm import relative_change
-from chimap.inversion._grid import working_box
 from chimap.inversion._medi_admm import edge_adjoint, edge_update
 from chimap.inversion._medi_edges import smooth_places
 from chimap.inversion._outside import DECIDE, quiet_beyond
 from chimap.inversion._proximal import L2, PHASE_L2, gather, proximal
-from chimap.inversion._weights import data_weights
-from chimap.numerics.box import Box
+from chimap.numerics.box import Box, working_box
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import irfftn, rfftn
+from chimap.numerics.noise import data_weights
 from chimap.numerics.smv import depth_mm, reach_mm, sphere_weights, symmetric_spectrum
 from chimap.numerics.tv import gradient_power
 from chimap.registry import method

@@ -6,13 +6,12 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.inversion._grid import working_box
 from chimap.inversion._medi_admm import edge_adjoint, edge_update, shared_data_step
 from chimap.inversion._medi_edges import smooth_places
-from chimap.inversion._weights import data_weights
+from chimap.numerics.box import working_box
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import irfftn, rfftn
-from chimap.numerics.noise import repaired
+from chimap.numerics.noise import data_weights, repaired
 from chimap.numerics.smv import depth_mm, reach_mm, smallest_sphere, sphere_weights, symmetric_spectrum
 from chimap.numerics.threads import slabs
 from chimap.numerics.tv import gradient_power

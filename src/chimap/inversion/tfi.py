@@ -8,13 +8,13 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.inversion._grid import working_box
 from chimap.inversion._medi_edges import smooth_places
-from chimap.inversion._weights import data_weights
+from chimap.numerics.box import working_box
 from chimap.numerics.cg import conjugate_gradients
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.echoes import root_sum_of_squares
 from chimap.numerics.fft import convolve
+from chimap.numerics.noise import data_weights
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 

@@ -7,10 +7,10 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._admm import Problem, require_positive
-from chimap.inversion._grid import working_box
 from chimap.inversion._medi_edges import noise_of
 from chimap.inversion._tgv_field import field_steps, integrate
 from chimap.inversion._tgv_solver import minimise_tgv
+from chimap.numerics.box import working_box
 from chimap.numerics.cg import conjugate_gradients
 from chimap.numerics.fft import convolve
 from chimap.registry import method

@@ -7,12 +7,11 @@ from scipy.fft import next_fast_len
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.inversion._grid import working_box
-from chimap.inversion._weights import data_weights
 from chimap.numerics import wavelets
-from chimap.numerics.box import Box
+from chimap.numerics.box import Box, working_box
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import irfftn, rfftn
+from chimap.numerics.noise import data_weights
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 

@@ -10,8 +10,8 @@ from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._magnitude_edges import edge_weights
 from chimap.inversion._weighted_l2 import minimise_quadratic
-from chimap.inversion._weights import data_weights
 from chimap.numerics.box import Box
+from chimap.numerics.noise import data_weights
 from chimap.numerics.threads import jit, slabs
 from chimap.numerics.tv import gradient_power
 from chimap.registry import method
