@@ -48,6 +48,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--chi", type=float, default=1.0, metavar="PPM", help="of sphere or cylinder in water (default 1)")
     add("--axis", type=float, nargs=3, default=[1, 0, 0], metavar=("X", "Y", "Z"), help="of the cylinder")
     add("--scale", type=float, default=1.0, help="size of the head (default 1)")
+    add(
+        "--sources",
+        action="store_true",
+        help="write the head's paramagnetic and diamagnetic susceptibility and R2' too (R2* then follows R2')",
+    )
     add("--subjects", type=int, default=1, metavar="N", help="number of persons; BIDS only (default 1)")
     add("--format", choices=["bids", "flat"], default="bids", help="what to write (default bids)")
 
@@ -66,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"{args.subjects} subjects asked for", fix="Give 1 or more, and only 1 with --format flat"
         )
+    if args.sources and args.object != "head":
+        raise InputError(f"--sources goes with a head, not with a {args.object}", fix="Leave one of them out")
     if not 1 <= args.oversample <= 8:
         raise InputError(
             f"{args.oversample:g} object voxels per image voxel asked for", fix="Give 1 to 8, best 1.5 or 2"
@@ -83,7 +90,12 @@ def run(args: argparse.Namespace) -> int:
             with console.stage("head") as progress:
                 if args.object == "head":
                     phantom = head_phantom(
-                        fine.voxel_size_mm, b0_t=acq.b0_t, seed=seed, scale=args.scale, progress=progress
+                        fine.voxel_size_mm,
+                        b0_t=acq.b0_t,
+                        seed=seed,
+                        scale=args.scale,
+                        sources=args.sources,
+                        progress=progress,
                     )
                 else:
                     phantom = _in_flask(args, fine)

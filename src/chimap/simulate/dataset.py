@@ -116,7 +116,8 @@ def write_flat(
     """Write a scan as flat files: phase, magnitude, mask, params.json, and the truth below ``truth``.
 
     ``params.json`` has TE [s], B0 [T], B0_dir and voxel_size [mm], which `Acquisition.from_json` reads. The truth:
-    totalfield, localfield, chimap [ppm], r2star [1/s], dseg with labels.tsv. Errors as for `write_bids`.
+    totalfield, localfield, chimap [ppm], r2star [1/s], dseg with labels.tsv; of a head with sources also
+    paramagnetic, diamagnetic [ppm] and r2prime [1/s]. Errors as for `write_bids`.
     """
     root = Path(root)
     affine = scanner_affine(acq, scan.mask.shape)
@@ -127,6 +128,9 @@ def write_flat(
         "R2starmap": "truth/r2star",
         "desc-brain_mask": "mask",
         "dseg": "truth/dseg",
+        "desc-paramagnetic_Chimap": "truth/paramagnetic",
+        "desc-diamagnetic_Chimap": "truth/diamagnetic",
+        "R2primemap": "truth/r2prime",
     }
     jobs: list[Callable[[], None]] = [
         lambda: _save(root / "phase.nii.gz", scan.phase, affine),
@@ -155,6 +159,20 @@ def _truth(scan: SimulatedScan) -> Iterable[tuple[str, np.ndarray, str, str]]:
     yield "R2starmap", scan.r2star, "1/s", "True R2* without the dephasing between voxels"
     yield "desc-brain_mask", scan.mask.astype(np.uint8), "", "Inside of the skull"
     yield "dseg", scan.labels, "", "Tissue at the voxel's centre, see dseg.tsv"
+    if scan.paramagnetic_ppm is not None and scan.diamagnetic_ppm is not None and scan.r2prime is not None:
+        yield (
+            "desc-paramagnetic_Chimap",
+            scan.paramagnetic_ppm,
+            "ppm",
+            "True paramagnetic part of the susceptibility",
+        )
+        yield (
+            "desc-diamagnetic_Chimap",
+            scan.diamagnetic_ppm,
+            "ppm",
+            "True diamagnetic part, 0 or less",
+        )
+        yield "R2primemap", scan.r2prime, "1/s", "True R2' without the dephasing between voxels"
 
 
 def _sidecar(scan: SimulatedScan, acq: Acquisition, te_s: float, part: str) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.fft import next_fast_len
@@ -13,6 +14,7 @@ from chimap.simulate import vessels
 from chimap.simulate.anatomy import FORAMEN_Z, GRID, Forms, forms
 from chimap.simulate.brain import brain_labels
 from chimap.simulate.phantom import Phantom
+from chimap.simulate.sources import Sources, paramagnetic, r2prime_of
 from chimap.simulate.tissue import LABELS, TISSUES, lookup, r1_at, r2star_at
 from chimap.simulate.vessels import Lattice
 from chimap.types import Progress, Volume, silent
@@ -30,6 +32,8 @@ def head_phantom(
     seed: int = 0,
     scale: float = 1.0,
     texture: float = 1.0,
+    sources: bool = False,
+    r2prime_deviation: float = 0.0,
     progress: Progress | None = None,
 ) -> Phantom:
     """A head with scalp, skull, air spaces, folded cortex, deep nuclei, veins and lesions.
@@ -51,6 +55,11 @@ def head_phantom(
         Size of the head, 0.5 to 1.3 (1: an adult).
     texture : float
         Strength of the smooth variation of susceptibility, M0 and R2* inside tissues (0: none).
+    sources : bool
+        Make the paramagnetic and the diamagnetic part of the susceptibility, and R2' from both (`chimap.simulate.sources`); R2* then
+        follows R2'. Costs two more volumes.
+    r2prime_deviation : float
+        Standard deviation, relative, of a smooth factor on R2' that susceptibility does not explain.
     progress : callable, optional
         Told of each slab.
 
@@ -80,6 +89,7 @@ def head_phantom(
     labels = np.empty(lattice.shape, np.uint8)
     mask = np.empty(lattice.shape, bool)
     wave = np.empty(lattice.shape, np.float32)
+    other, clouds = (np.empty(lattice.shape if sources else (0, 0, 0), np.float32) for _ in range(2))
     parts = np.array_split(np.arange(lattice.shape[0]), max(1, lattice.shape[0] // 8))
     done = [0]
 
@@ -87,6 +97,8 @@ def head_phantom(
         for part in parts[start:stop]:
             at = slice(int(part[0]), int(part[-1]) + 1)
             labels[at], mask[at], wave[at] = _slab(model, lattice, at)
+            if sources:
+                other[at], clouds[at] = _mixture(model, lattice, at)
             done[0] += 1
             tell(3 + 12 * min(done[0], len(parts)) // len(parts), 20)
 
@@ -94,6 +106,8 @@ def head_phantom(
     _paint_small(model, lattice, labels, mask, seed)
     tell(17, 20)
     phantom = _properties(labels, mask, wave * np.float32(texture), voxel, b0_t)
+    if sources:
+        phantom = _with_sources(phantom, other * np.float32(texture), clouds, r2prime_deviation)
     tell(20, 20)
     return phantom
 
@@ -145,6 +159,31 @@ def _slab(f: Forms, lattice: Lattice, at: slice) -> tuple[np.ndarray, np.ndarray
         points = [axes[0][i], axes[1][j], axes[2][k]]
         labels[mask] = brain_labels(f, points)
     return labels, mask, wave
+
+
+def _mixture(f: Forms, lattice: Lattice, at: slice) -> tuple[Volume, Volume]:
+    """Smooth variations that are not that of the susceptibility: of the mixture of its sources, and of R2'."""
+    axes = [lattice.axes[0][at], lattice.axes[1], lattice.axes[2]]
+    fine, thickness = GRID.on_axes(f.fine, axes), GRID.on_axes(f.thickness, axes)
+    return np.float32(0.8) * fine - np.float32(0.6) * thickness, GRID.on_axes(f.clouds, axes)
+
+
+def _with_sources(phantom: Phantom, other: Volume, clouds: Volume, deviation: float) -> Phantom:
+    """The phantom with both kinds of sources, and an R2* that follows their R2'."""
+    if not 0 <= deviation <= 0.4:
+        raise InputError(f"r2prime_deviation {deviation:g} is outside 0 to 0.4", fix="Try 0.1")
+    para, r2prime, r2star = (np.empty_like(phantom.chi_ppm) for _ in range(3))
+    r2 = lookup("r2")
+
+    def fill(start: int, stop: int) -> None:
+        for i in range(start, stop):
+            labels, chi = phantom.labels[i], phantom.chi_ppm[i]
+            para[i] = paramagnetic(labels, chi, np.clip(other[i], -3, 3))
+            r2prime[i] = r2prime_of(labels, chi, para[i], phantom.b0_t, deviation, np.clip(clouds[i], -2, 2))
+            r2star[i] = r2[labels] * (1 + np.float32(0.06) * np.clip(other[i], -3, 3)) + r2prime[i]
+
+    slabs(fill, len(para))
+    return replace(phantom, r2star=r2star, sources=Sources(para, r2prime))
 
 
 def _paint_small(f: Forms, lattice: Lattice, labels: np.ndarray, mask: np.ndarray, seed: int) -> None:

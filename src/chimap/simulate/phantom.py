@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chimap.simulate.sources import Sources
 from chimap.types import Mask, Volume
 
 
@@ -29,6 +30,8 @@ class Phantom:
     voxel_size_mm : 3 float
     b0_t : float
         Field strength that the relaxation rates are for.
+    sources : Sources, optional
+        Paramagnetic part of the susceptibility, and the R2' that both parts make. Then R2* = R2 + R2'.
     """
 
     chi_ppm: Volume
@@ -40,3 +43,4 @@ class Phantom:
     mask: Mask
     voxel_size_mm: tuple[float, float, float]
     b0_t: float
+    sources: Sources | None = None

@@ -49,6 +49,8 @@ class SimulatedScan:
         Echo times, B0 and voxel size of the image.
     parameters : dict
         All settings of the simulation and the noise's standard deviation.
+    paramagnetic_ppm, diamagnetic_ppm, r2prime : (x, y, z) float32, optional
+        The parts of `chi_ppm` (0 or more, and 0 or less) in ppm, and R2' in 1/s, means like `chi_ppm`; of phantoms with sources.
     """
 
     phase: Volume
@@ -62,6 +64,9 @@ class SimulatedScan:
     table: dict[str, tuple[int, float]]
     acq: Acquisition
     parameters: dict[str, object]
+    paramagnetic_ppm: Volume | None = None
+    diamagnetic_ppm: Volume | None = None
+    r2prime: Volume | None = None
 
 
 def ernst_signal(m0: Volume, r1: Volume, tr_s: float, flip_deg: float) -> Volume:
@@ -165,6 +170,15 @@ def simulate_scan(
         "chi_ppm": _tissue_mean(chi, mask, share, small_mask),
         "r2star": _tissue_mean(r2star, mask, share, small_mask),
     }
+    if phantom.sources is not None:
+        para = enlarge(phantom.sources.paramagnetic_ppm, fine_shape, AIR_PPM)
+        out["paramagnetic_ppm"] = _tissue_mean(para, mask, share, small_mask)
+        del para
+        # What is left of the mean is exactly the other part.
+        out["diamagnetic_ppm"] = np.minimum(out["chi_ppm"] - out["paramagnetic_ppm"], np.float32(0))
+        r2prime = enlarge(phantom.sources.r2prime, fine_shape, 1)
+        out["r2prime"] = _tissue_mean(r2prime, mask, share, small_mask)
+        del r2prime
     labels = _labels(enlarge(phantom.labels, fine_shape, 0), mask, small_mask)
     del local, chi
     s0 = ernst_signal(enlarge(phantom.m0, fine_shape, 0), enlarge(phantom.r1, fine_shape, 1), tr_s, flip_deg)
