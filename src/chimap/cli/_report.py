@@ -14,6 +14,7 @@ from chimap.pipeline.plan import Result
 from chimap.quantify.asymmetry import asymmetry_rows
 from chimap.quantify.iron import CALIBRATIONS, DEFAULT, LIMITS, said_of
 from chimap.report import MapItem, ReportData, StageItem
+from chimap.report.lesions import lesion_figure
 
 
 def report_data(result: Result, command: str = "") -> ReportData:
@@ -21,6 +22,7 @@ def report_data(result: Result, command: str = "") -> ReportData:
     masks = {
         "brain": _array(result, "mask", r.BRAIN),
         "valid": _valid(result),
+        "lesions": _lesion_mask(result),
     }
     return ReportData(
         title="Quantitative susceptibility mapping",
@@ -41,6 +43,7 @@ def report_data(result: Result, command: str = "") -> ReportData:
         regions=result.regions,
         asymmetry=asymmetry_rows(result.regions),
         iron=iron_facts(result),
+        lesions=lesion_facts(result),
         reference=reference(result),
         methods_text=result.methods_text,
         citations=result.citations,
@@ -164,7 +167,9 @@ def stage_item(result: Result, stage: str) -> StageItem:
     return StageItem(
         stage=stage,
         method=record["method"],
-        summary=choice.method.summary if choice else "The mask that was given, used as it is.",
+        summary=choice.method.summary
+        if choice
+        else record.get("summary") or "The mask that was given, used as it is.",
         seconds=float(record.get("seconds") or 0.0),
         compile_seconds=float(record.get("compile_seconds") or 0.0),
         peak_memory_mb=float(record.get("peak_memory_mb") or 0.0),
@@ -187,6 +192,25 @@ def iron_facts(result: Result) -> dict[str, Any]:
     }
 
 
+def lesion_facts(result: Result) -> dict[str, Any]:
+    """Lesions with their figure; {} where nobody looked for them."""
+    if "lesions" not in result.done:
+        return {}
+    record = result.done["lesions"].record
+    low, high = record["parameters"]["diameter_mm"]
+    chi, labels = _array(result, "reference", r.CHI), _array(result, "lesions", r.LESIONS)
+    assert chi is not None and labels is not None
+    kinds = {row["number"]: row["kind"] for row in record["lesions"]}
+    return {
+        "method": f"Spots of {low:g} to {high:g} mm that differ from their surroundings by {record['parameters']['contrast_ppb']:g} ppb "
+        "or more (two thirds of it where R2* has a spot too) and are no vessels.",
+        "rows": record["lesions"],
+        "left_out": record["left_out"],
+        "rejected": record["rejected"],
+        "png": lesion_figure(chi, labels, kinds, result.affine, mask=_valid(result)),
+    }
+
+
 def reference(result: Result) -> dict[str, Any]:
     """The reference region with its values in ppb."""
     out: dict[str, Any] = {"name": result.reference.get("name", "")}
@@ -203,6 +227,12 @@ def _valid(result: Result) -> np.ndarray | None:
     """Where the map is valid: the brain where no background stage ran."""
     valid = _array(result, "background", r.VALID)
     return _array(result, "mask", r.BRAIN) if valid is None else valid
+
+
+def _lesion_mask(result: Result) -> np.ndarray | None:
+    """Where lesions are, for the viewer; None without any."""
+    labels = _array(result, "lesions", r.LESIONS)
+    return None if labels is None or not labels.any() else labels > 0
 
 
 def _first_phase(result: Result) -> np.ndarray | None:

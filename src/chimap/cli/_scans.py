@@ -11,7 +11,7 @@ from typing import Any
 
 from chimap import __version__
 from chimap.errors import ChimapError, OutputError
-from chimap.io.nifti import write_json, write_text
+from chimap.io.nifti import whole_file, write_json, write_text
 from chimap.io.scan import Scan
 from chimap.pipeline.console import Console
 from chimap.pipeline.plan import STAGES, Options, Result
@@ -41,7 +41,8 @@ def run_scans(
     for scan in scans:
         chosen = options(scan) if callable(options) else options
         try:
-            with console.whole(STAGES, scan.name):
+            stages = (*STAGES[:-1], "lesions", "report") if chosen.lesions else STAGES
+            with console.whole(stages, scan.name):
                 result = run_scan(scan, out_dir, chosen, console=console, log_json=log_json)
                 report = write_scan_report(result, console, command, force=chosen.force)
             done.append((result, report))
@@ -58,28 +59,34 @@ def run_scans(
 
 
 def write_scan_report(result: Result, console: Console, command: str, *, force: bool = False) -> Path:
-    """``<name>_report.html`` in the scan's folder, unless it is there already for the same results."""
+    """``<name>_report.html`` and the figure of lesions in the scan's folder, unless they are there already for the same results."""
     path = result.store.path("_report", ".html")
     key = key_of(
         result=result.key, code=code_sha256("chimap.report", "chimap.cli._report"), version=__version__
     )
     stamp = result.store.path("_report", ".json")
-    if not force and path.is_file() and stamp.is_file():
+    if not force and stamp.is_file():
         import json
 
         try:
             values = json.loads(stamp.read_text("utf-8"))
-            if values.get("key") == key and values.get("sha256") == file_sha256(path):
+            written = {n: path.with_name(n) for n in values["files"]}
+            if values["key"] == key and values["files"] == {n: file_sha256(p) for n, p in written.items()}:
                 console.skipped("report")
                 return path
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass  # An unreadable stamp only means that the report is written again.
     from chimap.cli._report import report_data
     from chimap.report import write_report
 
     with console.stage("report"):
-        write_report(path, report_data(result, command))
-        write_json(stamp, {"key": key, "sha256": file_sha256(path)})
+        data = report_data(result, command)
+        files = [write_report(path, data)]
+        if data.lesions:
+            files.append(result.store.path("_desc-lesions_Chimap", ".png"))
+            with whole_file(files[-1]) as f:
+                f.write(data.lesions["png"])
+        write_json(stamp, {"key": key, "files": {p.name: file_sha256(p) for p in files}})
     return path
 
 

@@ -105,6 +105,9 @@ class ReportData:
         One dict a structure on both sides: ``name, left_ppb, right_ppb, difference_ppb``.
     iron
         What the iron of `regions` rests on: ``calibration`` and ``limits`` as sentences, ``age_years`` or None.
+    lesions
+        ``rows`` as `chimap.pipeline.lesions` gives them, ``method`` as a sentence, ``left_out``, ``rejected`` (reason to number), and ``png``,
+        the figure's bytes. Empty where nobody looked.
     reference
         ``name, mean_ppb, sd_ppb, voxels`` of the region that defines zero, before it was subtracted.
     methods_text
@@ -133,6 +136,7 @@ class ReportData:
     regions: Sequence[Mapping[str, Any]] = ()
     asymmetry: Sequence[Mapping[str, Any]] = ()
     iron: Mapping[str, Any] = field(default_factory=dict)
+    lesions: Mapping[str, Any] = field(default_factory=dict)
     reference: Mapping[str, Any] = field(default_factory=dict)
     methods_text: str = ""
     citations: Sequence[Mapping[str, Any]] = ()

@@ -37,6 +37,7 @@ STAGE_TITLES = {
     "background": "Background field removal",
     "inversion": "Dipole inversion",
     "reference": "Reference",
+    "lesions": "Lesions",
 }
 _LEVELS = ("error", "warning", "note", "ok")
 
@@ -85,6 +86,7 @@ def render(data: ReportData) -> str:
     limit = min(USUAL_BYTES + MORE_BYTES * more, MOST_BYTES)
     meta, volumes = viewer.build(data, max(limit - drawn, 1_000_000))
     findings = sorted(data.findings, key=lambda f: _LEVELS.index(_level(f)))
+    main = _main_picture(blocks)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("chimap.report"),
         autoescape=True,
@@ -92,11 +94,13 @@ def render(data: ReportData) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(show=show, number=number, level=_level, without_link=_without_link)
+    environment.filters.update(
+        show=show, number=number, level=_level, without_link=_without_link, base64=_base64
+    )
     return environment.get_template("report.html").render(
         data=data,
         blocks=blocks,
-        main=_main_picture(blocks),
+        main=main,
         findings=findings,
         problems=[f for f in findings if _level(f) in ("error", "warning")],
         cited={c.get("doi"): n for n, c in enumerate(data.citations, 1)},
@@ -109,6 +113,8 @@ def render(data: ReportData) -> str:
         region_chart=Markup(region_chart(data.regions)),
         iron=[r for r in data.regions if r.get("iron_mg_kg") is not None] if data.iron else [],
         iron_chart=Markup(iron_chart(data.regions, data.iron.get("age_years")) if data.iron else ""),
+        lesion_regions=any(r.get("region") for r in data.lesions.get("rows", ())),
+        chi_key=main.item.key if main and main.item.show_in_viewer else "",
         paragraphs=[p for p in (p.strip() for p in data.methods_text.split("\n\n")) if p],
         stage_titles=STAGE_TITLES,
         viewer=meta,
@@ -154,6 +160,10 @@ def _without_link(text: str, doi: str) -> str:
     return text.removesuffix(f"https://doi.org/{doi}").strip() if doi else text
 
 
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
 def _check(data: ReportData) -> None:
     shapes = {m.key: m.volume.shape for m in data.maps}
     shapes |= {f"outline of {m.key}": m.outline_mask.shape for m in data.maps if m.outline_mask is not None}
@@ -196,7 +206,7 @@ def _picture(item: MapItem, data: ReportData, centre: tuple[int, int, int] | Non
         )
     return Picture(
         item,
-        base64.b64encode(png).decode("ascii"),
+        _base64(png),
         "" if item.is_labels else f"{low:.4g} to {high:.4g} {item.shown_unit}".strip().replace("-", "−"),
         Markup(chart),
     )

@@ -228,12 +228,33 @@ function fromHash() {
   return Object.keys(given).length > 0;
 }
 
+/* Rows of tables that have a place lead to it; without the viewer their link leads to its section. */
+function follow() {
+  const links = document.querySelectorAll("a[data-place]");
+  links.forEach((link) => link.closest("tr").classList.add("place"));
+  document.addEventListener("click", (e) => {
+    const row = e.target.closest("tr.place"), own = e.target.closest("a");
+    if (!row || $("vw").hidden || e.ctrlKey || e.metaKey || e.shiftKey) return;
+    /* Someone may be marking text to copy it. */
+    if (!own && String(window.getSelection())) return;
+    e.preventDefault();
+    document.querySelectorAll("tr[aria-current]").forEach((r) => r.removeAttribute("aria-current"));
+    row.setAttribute("aria-current", "true");
+    /* A step in the browser's history, so that Back leads to the row. */
+    location.hash = row.querySelector("a[data-place]").dataset.place;
+    fromHash();
+    $("viewer").scrollIntoView();
+    $("vw-planes").querySelector("canvas").focus({ preventScroll: true });
+  });
+}
+
 if (typeof DecompressionStream === "undefined" || !Response.prototype.arrayBuffer) {
   fail("This browser is too old for the interactive viewer (it needs Chrome or Edge 80, Firefox 113, Safari 16.4 or later). The pictures below are complete.");
   return;
 }
 $("vw").hidden = false;
 build();
+follow();
 layout();
 const preferred = volumes.reduce((best, v) => (v.kind === "map" && v.shown_unit === "ppb" && !/noise/.test(v.key) ? v.id : best), 0);
 (brain ? load(brain) : Promise.resolve()).then(() => {
