@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "simulate a head, reconstruct it, compare with the truth, write a report"),
     "run": ("run", "reconstruct a BIDS data set, a DICOM folder or NIfTI files"),
     "check": ("check", "say whether a scan can be used, and what to do if not"),
+    "view": ("view", "look at results in the browser; compare two runs or methods"),
     "mask": ("mask", "brain mask from the magnitude"),
     "combine-coils": ("combine_coils", "one phase and magnitude from uncombined receive channels"),
     "unwrap": ("unwrap", "phase without 2 pi steps"),
@@ -43,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "methods": ("methods", "list the methods, their parameters and papers"),
 }
 _GROUPS = (
-    ("whole scans", ("demo", "run", "check")),
+    ("whole scans", ("demo", "run", "check", "view")),
     (
         "single stages on NIfTI files",
         ("combine-coils", "mask", "unwrap", "field", "background", "invert", "r2star", "reference"),
