@@ -327,7 +327,11 @@ function wire() {
   });
   fill($("d-colours"), Object.keys(tables).map((t) => [t, t]));
   const on = (id, event, act) => $(id).addEventListener(event, (e) => { act(e.target); });
-  on("compare", "change", (t) => compare(t.checked));
+  on("compare", "change", (t) => {
+    /* Side by side is one plane of each; three planes go below each other. */
+    if (t.checked && !state.plane) state.plane = "Axial";
+    compare(t.checked);
+  });
   on("same", "change", (t) => { state.same = t.checked; controls(); refresh(); });
   on("difference", "change", (t) => { state.difference = t.checked; subtract(); show(); });
   on("d-high", "input", (t) => {
