@@ -22,6 +22,7 @@ _LAZY = {
     "Field": "chimap.results",
     "LocalField": "chimap.results",
     "Relaxation": "chimap.results",
+    "Separation": "chimap.results",
     "Susceptibility": "chimap.results",
     "brain_mask": "chimap.verbs",
     "combine_coils": "chimap.phase.aspire",
@@ -32,6 +33,7 @@ _LAZY = {
     "methods": "chimap.registry",
     "reconstruct": "chimap.pipeline.reconstruct",
     "remove_background": "chimap.verbs",
+    "separate_sources": "chimap.verbs",
     "tune": "chimap.tuning",
     "unwrap": "chimap.verbs",
 }
@@ -45,9 +47,17 @@ if TYPE_CHECKING:
     from chimap.phase.bipolar import correct_bipolar
     from chimap.pipeline.reconstruct import reconstruct
     from chimap.registry import methods
-    from chimap.results import Field, LocalField, Relaxation, Susceptibility
+    from chimap.results import Field, LocalField, Relaxation, Separation, Susceptibility
     from chimap.tuning import tune
-    from chimap.verbs import brain_mask, estimate_field, invert, map_r2star, remove_background, unwrap
+    from chimap.verbs import (
+        brain_mask,
+        estimate_field,
+        invert,
+        map_r2star,
+        remove_background,
+        separate_sources,
+        unwrap,
+    )
 
 
 def __getattr__(name: str) -> Any:

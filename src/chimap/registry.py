@@ -50,14 +50,21 @@ STAGES: dict[str, Stage] = {
         Stage("r2star", "chimap.relaxometry", "magnitude", "arlo", 4),
         Stage("background", "chimap.background", "field", "pdf", 3),
         Stage("inversion", "chimap.inversion", "field", "tv", 3),
+        Stage("separation", "chimap.separation", "field", "chi_separation", 3),
         Stage("reference", "chimap.quantify", "chi", "mean", 3),
     )
 }
 
 _registry: dict[tuple[str, str], Method] = {}
 
-Source = Literal["total field", "phase"]
-"""What a method starts from that spans more than its own stage: total field in ppm, or wrapped phase of all echoes."""
+Source = Literal["total field", "phase", "susceptibility of each echo"]
+"""What a method starts from, if that is not the stage's: total field in ppm, wrapped phase of all echoes, maps in ppm of each echo."""
+
+_OF = {
+    "total field": ("total_field", 3),
+    "phase": ("phase", 4),
+    "susceptibility of each echo": ("chi_echoes", 4),
+}
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,7 @@ class Method:
         self.stage = stage
         self.of = of
         # What the first argument is called, and its axes.
-        self.data = {None: stage.data, "total field": "total_field", "phase": "phase"}[of]
-        self.ndim = 4 if of == "phase" else stage.ndim
+        self.data, self.ndim = _OF[of] if of else (stage.data, stage.ndim)
         self.function = function
         self.name = function.__name__.rstrip("_")
         self.references = references

@@ -46,3 +46,12 @@ class Susceptibility:
     mask: Mask
     noise_ppm: Volume | None = None
     reference: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Separation:
+    """Susceptibility of paramagnetic (0 or more) and of diamagnetic (0 or less) sources in ppm; their sum is the voxel's."""
+
+    paramagnetic_ppm: Volume
+    diamagnetic_ppm: Volume
+    mask: Mask

@@ -8,7 +8,7 @@ import numpy as np
 
 from chimap import registry, tuning
 from chimap.acquisition import Acquisition
-from chimap.results import Field, LocalField, Relaxation
+from chimap.results import Field, LocalField, Relaxation, Separation
 from chimap.types import Mask, Volume
 
 
@@ -88,6 +88,30 @@ def invert(
     m = registry.get("inversion", method)
     arrays = {"magnitude": magnitude, "noise": noise, "r2star": r2star}
     params, _ = tuning.resolve(m, params, field_ppm, mask, acq, arrays)
+    return m(field_ppm, mask, acq, **m.takes(**arrays), **params)
+
+
+def separate_sources(
+    field_ppm: Any,
+    mask: Any,
+    acq: Acquisition,
+    *,
+    r2prime: Any = None,
+    r2star: Any = None,
+    magnitude: Any = None,
+    noise: Any = None,
+    method: str | None = None,
+    **params: Any,
+) -> Separation:
+    """Paramagnetic and diamagnetic susceptibility in ppm from the local field in ppm and R2' (or R2*) in 1/s.
+
+    Method `decompose` takes the susceptibility of each echo in ppm, (x, y, z, echo), in place of the field, and the magnitude of
+    all echoes. A single map, (x, y, z), then stands for all of them.
+    """
+    m = registry.get("separation", method)
+    if m.ndim == 4 and np.ndim(field_ppm) == 3:
+        field_ppm = np.repeat(np.asarray(field_ppm)[..., np.newaxis], acq.echoes, axis=3)
+    arrays = {"r2prime": r2prime, "r2star": r2star, "magnitude": magnitude, "noise": noise}
     return m(field_ppm, mask, acq, **m.takes(**arrays), **params)
 
 

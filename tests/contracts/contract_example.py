@@ -43,7 +43,7 @@ class Example:
 
     def data(self, m: Method) -> np.ndarray:
         """The first argument of a method."""
-        key = "local" if m.stage.name == "inversion" and m.of is None else m.data
+        key = "local" if m.stage.name in ("inversion", "separation") and m.of is None else m.data
         return self.arrays[{"field": "total", "total_field": "total"}.get(key, key)]
 
     def run(self, m: Method, **replace: Any) -> dict[str, np.ndarray]:
@@ -114,7 +114,9 @@ def make_example(
         "local": local,
         "noise": noise,
         "chi": chi,
+        "chi_echoes": np.stack([chi] * acq.echoes, axis=-1),
         "r2star": np.where(mask, 25 + 100 * np.abs(chi), 0).astype(np.float32),
+        "r2prime": np.where(mask, 2 + 100 * np.abs(chi), 0).astype(np.float32),
         "receiver": offset,
         "region": mask & (x > 0),
     }

@@ -30,6 +30,9 @@ NEEDS = {
     ("r2star", "1 echo"): "echo",
     ("r2star", "one slice of one echo"): "echo",
     ("arlo", "2 echoes"): "echoes",
+    ("decompose", "1 echo"): "echoes",
+    ("decompose", "2 echoes"): "echoes",
+    ("decompose", "one slice of one echo"): "echoes",
 }
 
 
@@ -99,5 +102,8 @@ def sensible(m: Method, e: Example, result: dict[str, np.ndarray]) -> None:
         assert np.abs(first).max() < limit
     elif m.stage.name == "inversion":
         assert first.any() and np.abs(first).max() < 3
+    elif m.stage.name == "separation":
+        assert (first >= 0).all() and first.max() < 3
+        assert (result["diamagnetic_ppm"] <= 0).all() and result["diamagnetic_ppm"].min() > -3
     elif m.stage.name == "mask":
         assert first.dtype == bool

@@ -18,6 +18,7 @@ _VERBS = {
     "r2star": "R2* was mapped with method",
     "background": "Background fields were removed with method",
     "inversion": "Susceptibility was computed from the local field with method",
+    "separation": "Paramagnetic and diamagnetic sources were separated with method",
     "reference": "Susceptibility was referenced with method",
     "lesions": "Microbleeds and calcifications were looked for with method",
 }

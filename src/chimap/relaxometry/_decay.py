@@ -7,8 +7,9 @@ from scipy.special import gammaincinv
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
+from chimap.numerics.decay import line
 from chimap.numerics.threads import jit, slabs
-from chimap.relaxometry._common import MAX_T2STAR_S, line
+from chimap.relaxometry._common import MAX_T2STAR_S
 from chimap.results import Relaxation
 from chimap.types import Mask, Progress, Volume
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from chimap.acquisition import Acquisition
+from chimap.numerics.decay import line
 from chimap.numerics.threads import jit, slabs
 from chimap.registry import method
-from chimap.relaxometry._common import SINGLE_ECHO, check, line, relaxation
+from chimap.relaxometry._common import SINGLE_ECHO, check, relaxation
 from chimap.results import Relaxation
 from chimap.types import Mask, Progress, Volume
 

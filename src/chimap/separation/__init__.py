@@ -1,0 +1,1 @@
+"""Separation of paramagnetic from diamagnetic sources: one file a method."""
