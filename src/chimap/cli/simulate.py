@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from chimap.acquisition import Acquisition
-    from chimap.simulate import Phantom
+from chimap.cli._phantoms import add_object_arguments, make, settle, truth_of, write_truth
 
-SUMMARY = "simulate a head, a sphere or a cylinder"
+SUMMARY = "simulate a head, a sphere, a cylinder or a calibration phantom"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,19 +39,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-receive-phase", action="store_true", help="leave the receiver's phase offset out")
     add("--seed", type=int, default=0, help="person, coils and noise (default 0)")
     add(
-        "--object", choices=["head", "sphere", "cylinder"], default="head", help="what to scan (default head)"
-    )
-    add("--radius", type=float, default=15.0, metavar="MM", help="of sphere or cylinder (default 15)")
-    add("--chi", type=float, default=1.0, metavar="PPM", help="of sphere or cylinder in water (default 1)")
-    add("--axis", type=float, nargs=3, default=[1, 0, 0], metavar=("X", "Y", "Z"), help="of the cylinder")
-    add("--scale", type=float, default=1.0, help="size of the head (default 1)")
-    add(
         "--sources",
         action="store_true",
         help="write the head's paramagnetic and diamagnetic susceptibility and R2' too (R2* then follows R2')",
     )
     add("--subjects", type=int, default=1, metavar="N", help="number of persons; BIDS only (default 1)")
     add("--format", choices=["bids", "flat"], default="bids", help="what to write (default bids)")
+    add_object_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,15 +55,14 @@ def run(args: argparse.Namespace) -> int:
     from chimap.acquisition import Acquisition
     from chimap.errors import InputError, OutputError
     from chimap.pipeline.console import Console
-    from chimap.simulate import head_phantom, simulate_scan, write_bids, write_flat
+    from chimap.simulate import simulate_scan, write_bids, write_flat
 
     acq = Acquisition(tuple(args.te), args.b0, tuple(args.b0_dir), tuple(args.voxel))
     if args.subjects < 1 or (args.subjects > 1 and args.format == "flat"):
         raise InputError(
             f"{args.subjects} subjects asked for", fix="Give 1 or more, and only 1 with --format flat"
         )
-    if args.sources and args.object != "head":
-        raise InputError(f"--sources goes with a head, not with a {args.object}", fix="Leave one of them out")
+    settle(args)
     if not 1 <= args.oversample <= 8:
         raise InputError(
             f"{args.oversample:g} object voxels per image voxel asked for", fix="Give 1 to 8, best 1.5 or 2"
@@ -88,20 +78,10 @@ def run(args: argparse.Namespace) -> int:
         subject, seed = f"{n + 1:02d}", args.seed + n
         with console.whole(("head", "scan", "files"), f"sub-{subject}"):
             with console.stage("head") as progress:
-                if args.object == "head":
-                    phantom = head_phantom(
-                        fine.voxel_size_mm,
-                        b0_t=acq.b0_t,
-                        seed=seed,
-                        scale=args.scale,
-                        sources=args.sources,
-                        progress=progress,
-                    )
-                else:
-                    phantom = _in_flask(args, fine)
+                thing = make(args, fine, seed, progress)
             with console.stage("scan") as progress:
                 scan = simulate_scan(
-                    phantom,
+                    thing.phantom,
                     acq,
                     snr=args.snr,
                     seed=seed,
@@ -111,23 +91,15 @@ def run(args: argparse.Namespace) -> int:
                     flip_deg=args.flip,
                     progress=progress,
                 )
-            del phantom
+            truth = truth_of(args, thing, scan)
+            del thing
             with console.stage("files") as progress:
                 if args.format == "bids":
                     write_bids(scan, acq, args.output, subject, progress=progress)
+                    folder = Path(args.output, "derivatives", "truth", f"sub-{subject}", "anat")
+                    write_truth(truth, folder, f"sub-{subject}_")
                 else:
                     write_flat(scan, acq, args.output, progress=progress)
+                    write_truth(truth, Path(args.output, "truth"))
     print(args.output)
     return 0
-
-
-def _in_flask(args: argparse.Namespace, fine: Acquisition) -> Phantom:
-    """A sphere or cylinder in a flask six radii across, on the fine grid."""
-    from chimap.simulate import cylinder, flask, sphere
-
-    shape = [6 * max(2, math.ceil(args.radius / d)) for d in fine.voxel_size_mm]
-    if args.object == "sphere":
-        content = sphere(shape, fine, radius_mm=args.radius, chi_ppm=args.chi)
-    else:
-        content = cylinder(shape, fine, radius_mm=args.radius, chi_ppm=args.chi, axis=args.axis)
-    return flask(content, fine)

@@ -140,7 +140,7 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Susceptibility of each vial against the water around it, as one dict a vial.
 
-    Only the core counts: voxels at least `erode_mm` from the vial's surface, in the middle 60 % of its length. The water is what
+    Only the core counts: voxels at least `erode_mm` and, unless that is 0, a voxel from the vial's surface, in the middle 60 % of its length. The water is what
     lies in the same slices, 2 voxels to 8 mm off any vial.
 
     Returns
@@ -160,13 +160,15 @@ def measure(
     deep = ndimage.distance_transform_edt(vials.labels > 0, sampling=size)
     along = np.arange(chi_ppm.shape[vials.axis]) * size[vials.axis]
     shape = [-1 if a == vials.axis else 1 for a in range(3)]
+    # The outermost voxels hold two things, whatever their size.
+    least = max(erode_mm, float(size.max())) if erode_mm > 0 else 0.0
     cores = []
     slices = np.zeros(chi_ppm.shape[vials.axis], bool)
     for n in range(vials.count):
         near = np.abs(along - vials.centre_mm[n, vials.axis]) <= max(
             0.3 * vials.length_mm[n], size[vials.axis]
         )
-        core = (vials.labels == n + 1) & mask & (deep > erode_mm) & near.reshape(shape)
+        core = (vials.labels == n + 1) & mask & (deep > least) & near.reshape(shape)
         if not core.any():
             raise InputError(
                 f"vial {n + 1} has no voxel more than {erode_mm:g} mm inside that lies in the mask",

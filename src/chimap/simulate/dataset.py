@@ -157,7 +157,7 @@ def _truth(scan: SimulatedScan) -> Iterable[tuple[str, np.ndarray, str, str]]:
     yield "desc-total_fieldmap", scan.total_field_ppm, "ppm", "True field after the shim, relative to B0"
     yield "desc-local_fieldmap", scan.local_field_ppm, "ppm", "True field of the brain's own susceptibility"
     yield "R2starmap", scan.r2star, "1/s", "True R2* without the dephasing between voxels"
-    yield "desc-brain_mask", scan.mask.astype(np.uint8), "", "Inside of the skull"
+    yield "desc-brain_mask", scan.mask.astype(np.uint8), "", "Inside of the skull, or of the container"
     yield "dseg", scan.labels, "", "Tissue at the voxel's centre, see dseg.tsv"
     if scan.paramagnetic_ppm is not None and scan.diamagnetic_ppm is not None and scan.r2prime is not None:
         yield (
@@ -228,7 +228,7 @@ def _describe(root: Path) -> None:
     )
     _text(
         root / "README",
-        "Multi-echo gradient-echo scans of a procedural head, simulated with chimap. No person was scanned.\n"
+        "Multi-echo gradient-echo scans, simulated with chimap. No person was scanned.\n"
         "Phase is in rad and grows where the field is higher. B0 is along the scanner's z axis.\n"
         "derivatives/truth holds the susceptibility, fields, R2* and labels behind them.\n",
     )

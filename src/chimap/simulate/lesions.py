@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import ndimage
 
 from chimap.errors import InputError
+from chimap.simulate.dataset import scanner_affine
 from chimap.simulate.phantom import Phantom
+from chimap.simulate.scan import SimulatedScan
 from chimap.simulate.tissue import LABELS, TISSUES
 from chimap.types import Mask
 
@@ -18,6 +20,17 @@ Kind = Literal["microbleed", "calcification"]
 
 HOMES = ("white matter", "grey matter", "thalamus", "caudate", "putamen", "brain stem")
 """Tissues that `random_lesions` puts lesions into."""
+
+COLUMNS = {
+    "kind": ("", "microbleed (paramagnetic) or calcification (diamagnetic)"),
+    "x": ("mm", "centre to the right (RAS, as the image's affine has it)"),
+    "y": ("mm", "centre to the front"),
+    "z": ("mm", "centre up"),
+    "diameter": ("mm", "diameter of the ball"),
+    "chi": ("ppb", "susceptibility against water"),
+    "moment": ("ppb mm^3", "integral of susceptibility against the tissue that the ball took the place of"),
+}
+"""What the table of the lesions' truth says; its units are those of `chimap lesions`."""
 
 _PARTS = 5
 
@@ -217,6 +230,29 @@ def random_lesions(
         Lesion(kind, tuple(float(v) for v in found[n]), float(sizes[n]), chi[n])  # type: ignore[arg-type]
         for n, kind in enumerate(kinds)
     ]
+
+
+def lesion_rows(
+    lesions: Sequence[Lesion], moments: Sequence[float], phantom: Phantom, scan: SimulatedScan
+) -> list[dict[str, Any]]:
+    """One row of `COLUMNS` a lesion of a scanned phantom, with its place in the scan's mm."""
+    affine = scanner_affine(scan.acq, scan.mask.shape)
+    fine, coarse = np.array(phantom.voxel_size_mm), np.array(scan.acq.voxel_size_mm)
+    rows = []
+    for lesion, moment in zip(lesions, moments, strict=True):
+        # Voxel 0 of the image begins where voxel 0 of the phantom begins.
+        edge = np.array(lesion.centre_mm) + np.array(phantom.labels.shape) / 2 * fine
+        place = (affine @ (*(edge / coarse - 0.5), 1))[:3]
+        rows.append(
+            {
+                "kind": lesion.kind,
+                **{axis: round(float(v), 2) for axis, v in zip("xyz", place, strict=True)},
+                "diameter": round(lesion.diameter_mm, 3),
+                "chi": round(1000 * lesion.chi_ppm, 1),
+                "moment": round(1000 * moment),
+            }
+        )
+    return rows
 
 
 def _depth(mask: Mask, voxel: np.ndarray) -> np.ndarray:

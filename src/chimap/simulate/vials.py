@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.simulate.phantom import Phantom
+from chimap.simulate.scan import SimulatedScan
 from chimap.simulate.tissue import AIR_PPM
+
+COLUMNS = {
+    "label": ("", "number of the vial in the label image dseg"),
+    "concentration_mm": ("mmol/L", "concentration"),
+    "chi_ppm": ("ppm", "susceptibility against water"),
+    "x_mm": ("mm", "middle of the vial along the first voxel axis, from voxel 0"),
+    "y_mm": ("mm", "likewise, second axis"),
+    "z_mm": ("mm", "likewise, third axis"),
+}
+"""What the table of the vials' truth says; `chimap calibrate fit --vials` reads it."""
 
 _AXES = {"x": 0, "y": 1, "z": 2}
 
@@ -127,3 +140,18 @@ def vials(
         table[f"vial {i + 1}: {c:g} mmol/L"] = (i + 1, molar_ppm_per_mm * c)
     table["water"] = (len(values) + 1, 0.0)
     return Phantom(chi, np.maximum(m0, 0), r1, r2, labels, table, mask, acq.voxel_size_mm, acq.b0_t)
+
+
+def vial_rows(
+    scan: SimulatedScan, concentration_mm: Sequence[float], molar_ppm_per_mm: float
+) -> list[dict[str, Any]]:
+    """One row of `COLUMNS` a vial of a scanned phantom, in the order of the labels."""
+    numbers = range(1, len(concentration_mm) + 1)
+    places = ndimage.center_of_mass(np.ones(scan.labels.shape, np.uint8), scan.labels, numbers)
+    rows = []
+    for n, c, place in zip(numbers, concentration_mm, places, strict=True):
+        row: dict[str, Any] = {"label": n, "concentration_mm": float(c), "chi_ppm": molar_ppm_per_mm * c}
+        for axis, index, size in zip("xyz", place, scan.acq.voxel_size_mm, strict=True):
+            row[f"{axis}_mm"] = round(float(index) * size, 2)
+        rows.append(row)
+    return rows
