@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "correlate": ("correlate", "correlation and regression between maps, by region, voxel and window"),
     "swi": ("swi", "SWI, CLEAR-SWI, true SWI, SMWI and minimum-intensity projections"),
     "lesions": ("lesions", "microbleeds and calcifications: where, which, how much; rims; tumours"),
+    "oxygen": ("oxygen", "veins: diameter, oxygen saturation and extraction; consumption by region"),
     "score": ("score", "compare a map with the truth (JSON)"),
     "simulate": ("simulate", "simulate a head, a sphere or a cylinder"),
     "methods": ("methods", "list the methods, their parameters and papers"),
@@ -60,7 +61,7 @@ _GROUPS = (
             "reference",
         ),
     ),
-    ("answers from a map", ("regions", "iron", "calibrate", "correlate", "swi", "lesions")),
+    ("answers from a map", ("regions", "iron", "calibrate", "correlate", "swi", "lesions", "oxygen")),
     ("tools", ("tune", "score", "simulate", "methods")),
 )
 
