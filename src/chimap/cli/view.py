@@ -2,7 +2,7 @@
 
 The page comes from this machine only (127.0.0.1) under an address that cannot be guessed; nothing is written and
 nothing is sent elsewhere. Ctrl-C ends it. For results on another machine, start it there with --port 8765
---no-browser, forward the port (ssh -L 8765:127.0.0.1:8765 HOST), and open the address here.
+--no-browser, forward the port (ssh -t -L 8765:127.0.0.1:8765 HOST ...), and open the address here.
 """
 
 from __future__ import annotations
