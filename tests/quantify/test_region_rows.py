@@ -122,3 +122,21 @@ def test_other_grid(rng):
     shift[1, 3] = 4
     moved = resample_labels(labels, own, labels.shape, own, shift)
     assert (moved[:, :-2] == labels[:, 2:]).all() and not moved[:, -2:].any()
+
+
+def test_place_is_a_voxel_of_the_region():
+    """Two parts of one label: the place lies in one of them, not in the gap between."""
+    labels = np.zeros((20, 8, 6), np.int32)
+    labels[2:5, 3:6, 2:5] = labels[14:18, 3:6, 2:5] = 7
+    affine = np.array([[-2.0, 0, 0, 30], [0, 0, 3.0, -4], [0, 1.5, 0, 5], [0, 0, 0, 1]])
+    (row,) = region_rows(
+        np.ones(labels.shape, np.float32),
+        labels,
+        np.ones(labels.shape, bool),
+        (2.0, 1.5, 3.0),
+        affine=affine,
+    )
+    place = np.linalg.inv(affine) @ (row["x_mm"], row["y_mm"], row["z_mm"], 1)
+    # The second part is larger, so the centre of both is nearer to it.
+    assert np.allclose(place[:3], (14, 4, 3), atol=0.05)
+    assert "x_mm" not in region_rows(np.ones(labels.shape, np.float32), labels, labels > 0, (2, 1.5, 3))[0]
