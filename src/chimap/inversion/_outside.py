@@ -11,9 +11,9 @@ from chimap.types import Mask, Volume
 
 DECIDE = 6
 """Iterations of a splitting method after which its map, free outside the mask so far, tells."""
-QUIET = 0.12
+QUIET = 0.1
 """Sources beyond the mask are ruled out if a map that allows them has less than this share of its inner rms there: about
-0.08 for a field of sources inside alone, 0.14 to 0.45 after background removal, where ruling them out costs far more than it
+0.08 to 0.09 for a field of sources inside alone, 0.12 to 0.45 after background removal, where ruling them out costs far more than it
 gains."""
 
 
