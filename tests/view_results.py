@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,3 +60,11 @@ def write(root: Path, run: str, shift: float = 0.0, method: str = "tv") -> Path:
     (folder / f"{NAME}_dseg.tsv").write_text("index\tname\n5\tright side\n7\tleft side\n")
     (folder / f"{NAME}_report.html").write_text("<!doctype html><title>r</title><p id=p>report of a scan</p>")
     return folder
+
+
+def unpacked(body: bytes) -> tuple[dict[str, Any], np.ndarray]:
+    """What the page makes of a volume: header, and the numbers with axes right, front, up."""
+    length = int.from_bytes(body[:4], "little")
+    meta = json.loads(body[4 : 4 + length])
+    kind = np.uint8 if meta["kind"] == "mask" else np.dtype("<i2")
+    return meta, np.frombuffer(body[4 + length :], kind).reshape(meta["shape"], order="F")

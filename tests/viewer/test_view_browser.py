@@ -42,6 +42,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ViewServer]:
         results.chi()[::2, ::2, ::2],
         results.AFFINE @ np.diag([2, 2, 2, 1]),
     )
+    save_volume(root / "other" / "<img src=x onerror=alert(1)>.nii.gz", bright, results.AFFINE)
     with ViewServer([root]) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -298,6 +299,14 @@ def test_light_and_dark(page, served):
 def test_scans_are_picked_from_the_list(page, served):
     picks = "[...document.querySelectorAll('#scans button')]"
     assert page.js("document.querySelector('#scans [aria-current]').textContent") == results.NAME
+    page.js(f"{picks}.find(b => b.textContent === 'R2*').click()")
+    page.wait("document.querySelector('#panel-a h2 b').textContent === 'R2*'")
+    # A name is never markup.
+    page.js(f"{picks}.find(b => b.textContent === 'files').click()")
+    page.wait(f"{picks}.some(b => b.textContent === '<img src=x onerror=alert(1)>')")
+    assert page.js("document.images.length") == 0
+    page.js(f"{picks}.find(b => b.textContent === '{results.NAME}').click()")
+    page.wait("document.querySelector('#panel-a h2').textContent.includes('best')")
     page.js(f"{picks}.find(b => b.textContent === 'R2*').click()")
     page.wait("document.querySelector('#panel-a h2 b').textContent === 'R2*'")
     # The other scan opens with the same kind of map.

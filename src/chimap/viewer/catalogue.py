@@ -85,7 +85,8 @@ class ScanEntry:
 
 @dataclass
 class Catalogue:
-    """All scans under the folders, and the files by key. `refused` counts links that are not followed."""
+    """All scans under the folders, and the files by key. `refused` counts what is left out: links that lead
+    elsewhere, names that are no text."""
 
     scans: list[ScanEntry]
     maps: dict[str, MapFile]
@@ -128,6 +129,15 @@ def inside(path: Path, root: Path) -> bool:
     return real.is_relative_to(root) and real.is_file()
 
 
+def _is_text(path: Path) -> bool:
+    """Whether a name can be written to the page: on the disk names are bytes, and may be none."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def label_table(entry: MapFile) -> Path | None:
     """The table with the names of a label image: beside it, or that of its suffix in the folders up to the root."""
     folders = [f for f in entry.path.parents if f.is_relative_to(entry.root)]
@@ -157,8 +167,8 @@ def _read_root(found: Catalogue, root: Path, number: int, title: str) -> None:
             nifti, report = name.lower().endswith(_NIFTI), name.endswith("_report.html")
             if not nifti and not report:
                 continue
-            if not inside(path, root):
-                found.refused += path.is_symlink()
+            if not inside(path, root) or not _is_text(path):
+                found.refused += 1
                 continue
             key = f"{number}/{path.relative_to(root).as_posix()}"
             scan_name, rest = _split(name.removesuffix("_report.html") if report else stem(path))

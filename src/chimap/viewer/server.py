@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import secrets
 import sys
 import threading
@@ -45,6 +46,8 @@ _REPORT_POLICY = (
     "sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox; default-src 'none'; img-src data:; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# Any port: the page may come through a forwarded one.
+_HERE = re.compile(r"(127\.0\.0\.1|localhost)(:[0-9]{1,5})?", re.IGNORECASE)
 _HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
@@ -137,7 +140,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         names = self.headers.get_all("Host") or []
-        if len(names) != 1 or not _is_here(names[0]):
+        if len(names) != 1 or not _HERE.fullmatch(names[0]):
             return self._error(HTTPStatus.FORBIDDEN, "this server answers to 127.0.0.1 only")
         try:
             address = urlsplit(self.path)
@@ -150,9 +153,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             )
         query = {k: v[0] for k, v in parse_qs(address.query).items()}
         try:
-            if name in _STATIC and address.path.count("/") == 2:
+            if address.path == f"/{token}/{name}" and name in _STATIC:
                 package, file, kind = _STATIC[name]
                 self._send(kind, files(package).joinpath(file).read_bytes())
+            elif address.path == f"/{token}":
+                self._error(HTTPStatus.PERMANENT_REDIRECT, "a slash is missing", {"Location": f"/{token}/"})
             elif name == "catalogue":
                 self._json(describe(self.server.refresh()))
             elif name == "colours":
@@ -223,14 +228,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         body = json.dumps({"error": what}).encode()
         self._send("application/json", body, status=status, more={"Connection": "close", **(more or {})})
-
-
-def _is_here(host: str) -> bool:
-    """Whether a Host header names this machine. Any port: the page may come through a forwarded one."""
-    try:
-        return urlsplit(f"//{host}").hostname in (HOST, "localhost")
-    except ValueError:
-        return False
 
 
 def _gzip(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -367,7 +367,7 @@ function wire() {
 async function lookAgain() {
   const found = await maps.json("catalogue");
   scans = found.scans;
-  say("refused", found.refused ? found.refused + (found.refused > 1 ? " links are" : " link is") + " not followed." : "");
+  say("refused", found.refused ? found.refused + (found.refused > 1 ? " files or folders are" : " file or folder is") + " left out: links that lead elsewhere, or names that are no text." : "");
   ["a", "b"].forEach((n) => { if (sides[n].key) sides[n].scan = scanOf(sides[n].key) || sides[n].scan; });
   if (sides.a.scan) { overlays(); sides.a.controls.querySelector(".scan").textContent = ""; sides.b.controls.querySelector(".scan").textContent = ""; controls(); }
 }
