@@ -21,16 +21,18 @@ MOMENTS = (
     ("background", r.R2STAR),
     ("inversion", r.LOCAL),
     ("reference", r.RAW_CHI),
+    ("lesions", r.CHI),
 )
+OPTIONS = Options(preset="fast", lesions=True)
 
 
 def _hashes(out):
-    return {p.name: file_sha256(p) for p in sorted(out.rglob("sub-*.nii.gz"))}
+    return {p.name: file_sha256(p) for p in sorted(out.rglob("sub-*")) if p.suffix in (".gz", ".tsv")}
 
 
 def test_killed_in_every_stage(coarse, tmp_path):
     (scan,) = find_scans(coarse.bids, tmp_path / "work")
-    run_scan(scan, tmp_path / "whole", Options(preset="fast"))
+    run_scan(scan, tmp_path / "whole", OPTIONS)
     expected = _hashes(tmp_path / "whole")
     out = tmp_path / "out"
     command = [
@@ -42,6 +44,7 @@ def test_killed_in_every_stage(coarse, tmp_path):
         str(out),
         "--preset",
         "fast",
+        "--lesions",
         "--quiet",
     ]
     killed = 0
@@ -53,7 +56,7 @@ def test_killed_in_every_stage(coarse, tmp_path):
         assert found.items() <= expected.items(), stage
     # A stage of milliseconds may be over before the signal comes; most are not.
     assert killed >= 4
-    result = run_scan(scan, out, Options(preset="fast"))
+    result = run_scan(scan, out, OPTIONS)
     assert _hashes(out) == expected
     assert {"read", "mask", "field"} <= {s for s, d in result.done.items() if d.resumed}
 
