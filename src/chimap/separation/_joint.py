@@ -24,7 +24,7 @@ from chimap.types import Mask, Progress, Volume
 MU_FIELD = np.float32(0.2)
 MU_OWN = np.float32(0.05)
 RELAX = np.float32(1.7)
-REWEIGHT = (6, 12)
+REWEIGHT = (4, 8, 12, 16, 20)
 """Iterations after which the weights of R2' are made again from its residuals; then they stay."""
 REFERENCE_T = 3.0
 """Field strength in T that the relaxometric constants are given for."""
@@ -115,7 +115,8 @@ def separate(
 
     pa, pb = (np.zeros((3, *shape), np.float32) for _ in range(2))
     a, b, u, wa, wb = (np.zeros(shape, np.float32) for _ in range(5))
-    q = target.copy()
+    # A field that is not believed is no start either: its copy forgets it slowly.
+    q = target * np.minimum(4 * weight, np.float32(1))
     # Half of the sources of either kind, until the field tells.
     ta = rate * np.float32(1 / (ga + gb))
     tb = ta.copy()
