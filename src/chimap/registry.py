@@ -90,9 +90,11 @@ class Method:
         function: Callable[..., Any],
         references: tuple[str, ...],
         of: Source | None = None,
+        untouched: bool = False,
     ):
         self.stage = stage
         self.of = of
+        self.untouched = untouched
         # What the first argument is called, and its axes.
         self.data, self.ndim = _OF[of] if of else (stage.data, stage.ndim)
         self.function = function
@@ -159,7 +161,7 @@ class Method:
         if not self.stage.takes_mask:
             return self.function(inside(data, None, self.data), acq, **self._checked(kwargs, data, None))
         mask = as_mask(kwargs.pop("mask"), data.shape[:3])
-        data = inside(data, mask, self.data)
+        data = self._prepared(data, mask, self.data)
         return self.function(data, mask, acq, **self._checked(kwargs, data, mask))
 
     def _checked(self, kwargs: dict[str, Any], data: np.ndarray, mask: np.ndarray | None) -> dict[str, Any]:
@@ -183,8 +185,15 @@ class Method:
                 raise InputError(f"{name} has shape {value.shape[:3]} but {self.data} {data.shape[:3]}")
             if value.dtype == bool:
                 continue
-            kwargs[name] = inside(as_volume(value, name, value.ndim), mask, name)
+            kwargs[name] = self._prepared(as_volume(value, name, value.ndim), mask, name)
         return kwargs
+
+    def _prepared(self, volume: Volume, mask: Mask | None, name: str) -> Volume:
+        if self.untouched and mask is not None and volume.ndim == 4:
+            for n in range(volume.shape[3]):
+                _refuse_bad(int(np.count_nonzero(~np.isfinite(volume[..., n]) & mask)), name)
+            return volume
+        return inside(volume, mask, name)
 
     def _number(self, parameter: Parameter, value: Any) -> None:
         """Refuse a word where the method wants a number; the rules that choose one stand above the methods."""
@@ -202,16 +211,21 @@ class Method:
 
 
 def method(
-    stage: str, *, reference: str | tuple[str, ...] = (), of: Source | None = None
+    stage: str,
+    *,
+    reference: str | tuple[str, ...] = (),
+    of: Source | None = None,
+    untouched: bool = False,
 ) -> Callable[[Callable[..., Any]], Method]:
     """Register a function as a method of `stage`; `reference` is the DOI of its paper, or several.
 
-    `of` says what the method starts from, if that is not what the stage before hands on.
+    `of` says what the method starts from, if that is not what the stage before hands on. An `untouched` method reads the mask
+    alone of volumes of several echoes, whatever their memory order, so those reach it as they are: no copies of them.
     """
     references = (reference,) if isinstance(reference, str) else tuple(reference)
 
     def register(function: Callable[..., Any]) -> Method:
-        m = Method(STAGES[stage], function, references, of)
+        m = Method(STAGES[stage], function, references, of, untouched)
         _registry[stage, m.name] = m
         return m
 
@@ -314,11 +328,8 @@ def inside(data: Volume, mask: Mask | None, name: str) -> Volume:
         volume = out[n] if out.ndim == 4 else out
         bad = ~np.isfinite(volume)
         count = int(np.count_nonzero(bad if mask is None else bad & mask))
-        if count and mask is not None:
-            raise InputError(
-                f"{name} has {count} values inside the mask that are NaN or infinite",
-                fix="Leave those voxels out of the mask, or repair the data",
-            )
+        if mask is not None:
+            _refuse_bad(count, name)
         clear = bad if outside is None else outside
         if count or (outside is not None and np.any(volume, where=outside)):
             if not own:  # the caller's array stays as it is
@@ -326,3 +337,11 @@ def inside(data: Volume, mask: Mask | None, name: str) -> Volume:
                 volume = out[n] if out.ndim == 4 else out
             volume[clear] = 0
     return np.moveaxis(out, 0, 3) if data.ndim == 4 else out
+
+
+def _refuse_bad(count: int, name: str) -> None:
+    if count:
+        raise InputError(
+            f"{name} has {count} values inside the mask that are NaN or infinite",
+            fix="Leave those voxels out of the mask, or repair the data",
+        )

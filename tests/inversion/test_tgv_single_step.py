@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._tgv_field import field_steps, integrate
 from chimap.inversion.tgv_phase import tgv_phase
+from chimap.numerics.box import working_box
 from chimap.numerics.dipole import forward_field
 
 ACQ = Acquisition(
@@ -61,6 +64,33 @@ def test_contrast_comes_back_below_a_strong_background(scene, found) -> None:
     assert error(found, chi, mask) < 0.3
 
 
+def test_ten_times_longer_changes_next_to_nothing(scene, found) -> None:
+    chi, _, mask, phase, magnitude = scene
+    again = tgv_phase(phase, mask, ACQ, magnitude=magnitude, tolerance=0.0001, iterations=2000)
+    assert abs(error(again, chi, mask) - error(found, chi, mask)) < 0.04
+
+
+def test_large_volumes_are_not_copied(scene) -> None:
+    """Float32 volumes of the working grid, whatever the number and memory order of the echoes (here 36 volumes come in)."""
+    _, _, mask, phase, magnitude = scene
+    volumes = [np.repeat(v, 6, axis=-1) for v in (phase, magnitude)]
+    many = ACQ.with_(te_s=tuple(0.003 * n for n in range(1, 19)))
+    tracemalloc.start()
+    tgv_phase(volumes[0], mask, many, magnitude=volumes[1], iterations=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 23 * 4 * np.prod(working_box(mask, ACQ).shape)
+
+
+def test_what_lies_outside_the_mask_is_not_read(scene, found) -> None:
+    _, _, mask, phase, magnitude = scene
+    volumes = [np.where(mask[..., None], v, np.float32(np.nan)) for v in (phase, magnitude)]
+    np.testing.assert_array_equal(tgv_phase(volumes[0], mask, ACQ, magnitude=volumes[1]), found)
+    volumes[0][mask, 1] = np.nan
+    with pytest.raises(InputError, match="NaN"):
+        tgv_phase(volumes[0], mask, ACQ)
+
+
 def test_single_echo_without_magnitude(scene) -> None:
     chi, total, mask, _, _ = scene
     acq = ACQ.with_(te_s=(0.014,))
@@ -91,8 +121,7 @@ def test_rotating_object_and_field_rotates_the_map(scene, found) -> None:
 def test_field_from_differences_has_no_wraps_and_no_offset(scene) -> None:
     _, total, mask, phase, magnitude = scene
     scales = [ACQ.rad_per_ppm(t) for t in ACQ.te_s]
-    volumes = [np.ascontiguousarray(np.moveaxis(v, -1, 0)) for v in (phase, magnitude**2)]
-    steps, info = field_steps(*volumes, mask, scales, ACQ.voxel_size_mm)
+    steps, info = field_steps(phase, magnitude, mask, scales, ACQ.voxel_size_mm)
     solution = integrate(steps, info, ACQ.voxel_size_mm)
     assert solution.converged
     assert error(solution.x, total, mask) < 0.05

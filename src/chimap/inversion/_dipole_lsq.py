@@ -5,8 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from chimap.numerics.cg import conjugate_gradients
-from chimap.numerics.fft import convolve
+from chimap.numerics.fft import convolve, irfftn, rfftn
 from chimap.types import Mask, Progress, Volume, silent
+
+LEAST_CURVATURE = 0.001
+"""Of the largest: sources farther off than that are not let grow faster, which would take many to cancel each other."""
+
+
+def curvature(weights: Volume, kernel: Volume) -> Volume:
+    """The diagonal of ``D w D``: how much the data say of one voxel's susceptibility, far outside the mask next to nothing.
+
+    The inverse preconditions problems with sources outside. It is exact but for a floor.
+    """
+    dipole = irfftn(kernel.astype(np.complex64), weights.shape)
+    dipole *= dipole
+    spectrum = rfftn(weights)
+    spectrum *= rfftn(dipole)
+    del dipole
+    out = irfftn(spectrum, weights.shape)
+    return np.maximum(out, np.float32(LEAST_CURVATURE) * out.max(), out=out)
 
 
 def least_squares(

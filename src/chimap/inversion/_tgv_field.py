@@ -24,16 +24,21 @@ FLOOR2 = 4.0
 
 
 def field_steps(
-    phase: np.ndarray, power: np.ndarray, inside: Mask, scales: Sequence[float], voxel_size: Sequence[float]
+    phase: np.ndarray,
+    magnitude: np.ndarray | None,
+    inside: Mask,
+    scales: Sequence[float],
+    voxel_size: Sequence[float],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Difference of the field in ppm to the next voxel on each axis, and its information (inverse variance).
 
     Parameters
     ----------
-    phase, power : (echo, x, y, z) float32
-        Phase in rad and squared magnitude; in units of the squared noise the information is in 1/ppm^2.
+    phase, magnitude : (x, y, z, echo) float32
+        Phase in rad, and magnitude, in any memory order; in units of the noise the information is in 1/ppm^2. Without a magnitude
+        it is 1. Only voxels of the mask are read.
     inside : (x, y, z) bool
-        Differences between two voxels of it alone have information.
+        Differences between two voxels of it alone have information. It may be larger than the volumes, which then are its corner.
     scales : echo float
         Phase in rad of a field of 1 ppm.
     voxel_size : 3 float
@@ -52,6 +57,8 @@ def field_steps(
     gauss = np.float32(1)
     for f in frequencies(shape, voxel_size):
         gauss = gauss * np.exp(-2 * np.float32(np.pi * OFFSET_MM) ** 2 * f**2)
+    weigh = magnitude is not None
+    magnitude = phase if magnitude is None else magnitude
     real, imaginary = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for axis in range(3):
         offset = np.zeros(shape, np.float32)
@@ -68,7 +75,8 @@ def field_steps(
                 shape[0],
                 axis,
                 phase,
-                power,
+                magnitude,
+                weigh,
                 inside,
                 s,
                 offset,
@@ -138,10 +146,10 @@ def integrate(
 
 
 @jit(
-    "void(i8, i8, i8, f4[:,:,:,::1], f4[:,:,:,::1], b1[:,:,::1], f4[::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1],"
+    "void(i8, i8, i8, f4[:,:,:,:], f4[:,:,:,:], b1, b1[:,:,::1], f4[::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1],"
     " f4[:,:,::1], f4[:,:,::1])"
 )
-def _steps(start, stop, axis, phase, power, inside, s, offset, step, info, real, imaginary):
+def _steps(start, stop, axis, phase, magnitude, weigh, inside, s, offset, step, info, real, imaginary):
     """Slope over the echoes for a given offset, and the intercept as a complex number of its information's size."""
     shape = inside.shape
     turn = np.float32(2 * np.pi)
@@ -164,12 +172,16 @@ def _steps(start, stop, axis, phase, power, inside, s, offset, step, info, real,
                 slope = zero
                 w0, wx, wxx, wy, wxy = zero, zero, zero, zero, zero
                 for e in range(s.shape[0]):
-                    m, n = power[e, i, j, k], power[e, a, b, c]
+                    m, n = np.float32(1), np.float32(1)
+                    if weigh:
+                        m, n = magnitude[i, j, k, e], magnitude[a, b, c, e]
+                        m *= m
+                        n *= n
                     if m <= zero or n <= zero:
                         continue
                     w = m * n / (m + n)
                     expected = o + slope * s[e]
-                    d = phase[e, a, b, c] - phase[e, i, j, k] - expected
+                    d = phase[a, b, c, e] - phase[i, j, k, e] - expected
                     d += expected - turn * np.rint(d / turn)
                     w0 += w
                     wx += w * s[e]

@@ -16,9 +16,9 @@ from chimap.inversion._admm import (
 )
 from chimap.inversion._outside import DECIDE
 from chimap.inversion._proximal import PHASE_L2, gather, proximal
-from chimap.inversion._tgv_splitting import add_divergence, dual_step, slope_step
+from chimap.inversion._tgv_splitting import tgv_adjoint, tgv_step
 from chimap.numerics.fft import irfftn, rfftn
-from chimap.numerics.tv import gradient_power, tv_adjoint
+from chimap.numerics.tv import gradient_power
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 
@@ -116,13 +116,10 @@ def fansi_tgv(
     inverse += np.float32(MU_OUTSIDE)
     np.reciprocal(inverse, out=inverse)
 
-    p, v, bar = (np.zeros((3, *shape), np.float32) for _ in range(3))
+    p, v = (np.zeros((3, *shape), np.float32) for _ in range(2))
     w = np.zeros((6, *shape), np.float32)
     q, u = problem.field.copy(), np.zeros(shape, np.float32)
-    own = np.zeros(shape, np.float32)
-    # Between its uses `bar` is scratch space: for half-spectra, and for the map of the last iteration.
-    half = (*shape[:2], shape[2] // 2 + 1)
-    scratch = bar.reshape(-1)[: 2 * int(np.prod(half))].view(np.complex64).reshape(half)
+    own = np.zeros(shape, np.float32)  # without over-relaxation, in the mask this is the map of the last iteration
     sums = np.empty((shape[0], 2))
     done, change = 0, np.inf
     while done < iterations and (change >= tolerance or done <= DECIDE):
@@ -130,18 +127,18 @@ def fansi_tgv(
         spectrum *= kernel
         spectrum *= mu
         if done:
-            work = bar[0]
-            tv_adjoint(p, tau, inverse_h, work)
-            add_divergence(v, inverse_h, work)
+            work = np.empty(shape, np.float32)
+            tgv_adjoint(p, v, tau, inverse_h, work)
             gather(work, own, inside, float(mu_gradient), MU_OUTSIDE, hold)
             part = rfftn(work)
+            del work
             spectrum += part
             del part
         spectrum *= inverse
-        np.multiply(spectrum, kernel, out=scratch)
-        new = irfftn(spectrum, shape)
+        new = irfftn(spectrum.copy(), shape)
+        spectrum *= kernel
+        predicted = irfftn(spectrum, shape)
         del spectrum
-        predicted = irfftn(scratch, shape)
         proximal(
             PHASE_L2,
             predicted,
@@ -150,7 +147,7 @@ def fansi_tgv(
             problem.weights,
             problem.field,
             new,
-            bar[2],
+            own,
             own,
             inside,
             sums,
@@ -160,14 +157,11 @@ def fansi_tgv(
             phase_scale=scale,
         )
         del predicted
-        chi = new
-        slope_step(chi, p, v, bar, w, tau, ratio, inverse_h)
-        dual_step(chi, p, v, bar, w, tau, tau2, inverse_h)
+        tgv_step(new, p, v, w, tau, tau2, ratio, inverse_h)
         done += 1
         if done == DECIDE:
-            hold = hold_outside(chi, inside, problem.voxel_size, problem.outside(outside_ppm))
-        bar[2] = chi
+            hold = hold_outside(new, inside, problem.voxel_size, problem.outside(outside_ppm))
+        del new
         change = relative_change(sums)
         progress(done, iterations, change=change, converged=change < tolerance and done > DECIDE)
-        del chi, new
-    return problem.result(bar[2], mask)
+    return problem.result(own, mask)

@@ -7,6 +7,7 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._admm import Problem, require_positive
+from chimap.inversion._dipole_lsq import curvature
 from chimap.inversion._medi_edges import noise_of
 from chimap.inversion._tgv_field import field_steps, integrate
 from chimap.inversion._tgv_solver import minimise_tgv
@@ -17,24 +18,30 @@ from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 
 START_ITERATIONS = 40
-START_TOLERANCE = 0.002
+MU_DATA, MU_OWN = 0.01, 0.0003
+"""Penalties for a field with sources outside: what is free moves by as much as they let it, and it has far to go."""
 
 
-@method("inversion", of="phase", reference=("10.1016/j.neuroimage.2015.02.041", "10.1137/090769521"))
+@method(
+    "inversion",
+    of="phase",
+    untouched=True,
+    reference=("10.1016/j.neuroimage.2015.02.041", "10.1137/090769521"),
+)
 def tgv_phase(
     phase: Volume,
     mask: Mask,
     acq: Acquisition,
     *,
     magnitude: Volume | None = None,
-    lam: float = 8.0,
+    lam: float = 16.0,
     second_mm: float = 2.0,
     noise_ppm: float = 0.0025,
     noise_floor: float = 2.0,
     outliers: float = 1.0,
-    tau: float = 0.004,
-    tolerance: float = 0.002,
-    iterations: int = 100,
+    tau: float = 0.032,
+    tolerance: float = 0.001,
+    iterations: int = 200,
     progress: Progress = silent,
 ) -> Volume:
     r"""Single-step inversion of the wrapped phase with total generalised variation (TGV).
@@ -121,6 +128,8 @@ def tgv_phase(
         tolerance=tolerance,
         iterations=iterations,
         progress=progress,
+        mu_data=MU_DATA,
+        mu_own=MU_OWN,
     )
     return problem.result(chi, mask)
 
@@ -131,22 +140,18 @@ def _field(
     """Field in ppm, with an arbitrary constant, and the standard deviation of its noise."""
     box = working_box(mask, acq)
     inside = box.crop(mask)
-    echoes = range(len(scales))
-    angles = np.stack([box.crop(phase[..., e]) for e in echoes])
     noise = None
-    if magnitude is None:
-        power = np.stack([inside.astype(np.float32) for _ in echoes])
-    else:
-        sd = noise_of(magnitude[..., 0], mask)
-        power = np.stack([box.crop(magnitude[..., e]) for e in echoes])
-        power *= power
-        information = sum(np.float32(s) ** 2 * m2 for s, m2 in zip(scales, power, strict=True))
+    if magnitude is not None:
+        sd = noise_of(np.where(mask, magnitude[..., 0], np.float32(0)), mask)
         if sd > 0:
-            noise = np.zeros(box.shape, np.float32)
-            np.divide(sd, np.sqrt(information), out=noise, where=inside & (information > 0))
-            noise = box.restore(noise)
-    steps, info = field_steps(angles, power, inside, scales, acq.voxel_size_mm)
-    del angles, power
+            information = np.zeros(mask.shape, np.float32)
+            for echo, s in enumerate(scales):
+                information += (np.float32(s) * np.where(mask, magnitude[..., echo], np.float32(0))) ** 2
+            noise = np.zeros_like(information)
+            np.divide(sd, np.sqrt(information, out=information), out=noise, where=information > 0)
+            del information
+        magnitude = magnitude[box.inner]
+    steps, info = field_steps(phase[box.inner], magnitude, inside, scales, acq.voxel_size_mm)
     field = integrate(steps, info, acq.voxel_size_mm).x
     return box.restore(field), noise
 
@@ -160,13 +165,26 @@ def _background(problem: Problem) -> Volume:
         return convolve(x, problem.kernel)
 
     mean = np.float32((w2 * problem.field).sum(dtype=np.float64) / max(w2.sum(dtype=np.float64), 1e-30))
-    right = outside * dipole(w2 * (problem.field - mean))
+    right = dipole(w2 * (problem.field - mean))
+    right *= outside
+    scale = curvature(w2, problem.kernel)
+    np.divide(outside, scale, out=scale)
+
+    def normal(x: Volume) -> Volume:
+        y = dipole(x)
+        y *= w2
+        y = dipole(y)
+        y *= outside
+        return y
+
     sources = conjugate_gradients(
-        lambda x: outside * dipole(w2 * dipole(x)),
+        normal,
         right,
-        tolerance=START_TOLERANCE,
+        precondition=lambda r: scale * r,
+        tolerance=1e-4,
         iterations=START_ITERATIONS,
     ).x
+    del right
     out = dipole(sources)
     out += mean
     return out
