@@ -257,7 +257,9 @@ def _segments(
                 x, y, z = (np.asarray(affine, float) @ (*at, 1))[:3]
                 place = (float(x), float(y), float(z))
             length = float(np.linalg.norm(np.diff(p, axis=0), axis=1).sum())
-            note = _note(found, length, raised, size, least_voxels)
+            index = np.clip(np.rint(p / voxel).astype(int), 0, np.array(chi.shape) - 1)
+            top = float(np.median(chi[tuple(index.T)])) - line.tissue[k]
+            note = _note(found, length, raised, top, size, least_voxels)
             s = Segment(
                 number=number,
                 vein=n + 1,
@@ -279,20 +281,25 @@ def _segments(
     return out, labels
 
 
-def _note(fit: Lumen, length_mm: float, raised: float, size: float, least_voxels: float) -> str:
+def _note(
+    found: Lumen, length_mm: float, raised: float, top_ppm: float, size: float, least_voxels: float
+) -> str:
     """Why a segment cannot be relied on; "" if it can."""
-    if not fit.voxels:
+    if not found.voxels:
         return "too little field around it"
-    if fit.chi_ppm <= 0:
+    if found.chi_ppm <= 0:
         return "not paramagnetic"
-    if 2 * fit.radius_mm < least_voxels * size:
+    if 2 * found.radius_mm < least_voxels * size:
         return "thinner than two voxels"
-    if length_mm < max(8 * size, 4 * fit.radius_mm):
+    if length_mm < max(8 * size, 4 * found.radius_mm):
         return "short"
-    if fit.chi_se > 0.25 * fit.chi_ppm:
+    if found.chi_se > 0.25 * found.chi_ppm:
         return "susceptibility not certain"
     if raised <= 0:
         return "R2* not raised"
+    if top_ppm > found.chi_ppm + 2 * found.chi_se:
+        # A map loses susceptibility; where it has more than the fit, the vein is no round tube.
+        return "no round tube: the map has more than the fit"
     return ""
 
 
