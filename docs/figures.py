@@ -29,11 +29,12 @@ def main() -> None:
     mask = refine(chimap.brain_mask(scan.magnitude, acq), scan.phase, scan.magnitude, acq)
     total = chimap.estimate_field(scan.phase, mask, acq, magnitude=scan.magnitude)
     local = chimap.remove_background(total.field_ppm, mask, acq, noise=total.noise_ppm)
-    chi = {
-        name: chimap.invert(local.field_ppm, local.mask, acq, noise=local.noise_ppm, method=name)
-        for name in ("tkd", "tv")
-    }
     r2star = chimap.map_r2star(scan.magnitude, mask, acq).r2star
+    guides = {"magnitude": scan.magnitude, "r2star": r2star}
+    chi = {
+        name: chimap.invert(local.field_ppm, local.mask, acq, noise=local.noise_ppm, method=name, **given)
+        for name, given in (("tkd", {}), ("guided", guides))
+    }
     truth = np.where(scan.mask, scan.chi_ppm - scan.chi_ppm[scan.mask].mean(), 0)
     chi = {k: np.where(local.mask, v - v[local.mask].mean(), 0) for k, v in chi.items()}
 
@@ -65,7 +66,7 @@ def main() -> None:
         "chi.png",
         [
             (truth, (-0.1, 0.15), "true χ, −100 to 150 ppb", None),
-            (chi["tv"], (-0.1, 0.15), "TV", None),
+            (chi["guided"], (-0.1, 0.15), "guided TV", None),
             (chi["tkd"], (-0.1, 0.15), "TKD", None),
         ],
         z,
