@@ -8,14 +8,12 @@ from chimap.numerics.cg import conjugate_gradients
 from chimap.numerics.fft import convolve, irfftn, rfftn
 from chimap.types import Mask, Progress, Volume, silent
 
-LEAST_CURVATURE = 0.001
-"""Of the largest: sources farther off than that are not let grow faster, which would take many to cancel each other."""
 
-
-def curvature(weights: Volume, kernel: Volume) -> Volume:
+def curvature(weights: Volume, kernel: Volume, least: float) -> Volume:
     """The diagonal of ``D w D``: how much the data say of one voxel's susceptibility, far outside the mask next to nothing.
 
-    The inverse preconditions problems with sources outside. It is exact but for a floor.
+    The inverse preconditions problems with sources outside. It is exact but for `least`, a floor as a share of the largest:
+    without one, sources far off grow huge and cancel each other.
     """
     dipole = irfftn(kernel.astype(np.complex64), weights.shape)
     dipole *= dipole
@@ -23,7 +21,7 @@ def curvature(weights: Volume, kernel: Volume) -> Volume:
     spectrum *= rfftn(dipole)
     del dipole
     out = irfftn(spectrum, weights.shape)
-    return np.maximum(out, np.float32(LEAST_CURVATURE) * out.max(), out=out)
+    return np.maximum(out, np.float32(least) * out.max(), out=out)
 
 
 def least_squares(

@@ -119,7 +119,9 @@ def fansi_tgv(
     p, v = (np.zeros((3, *shape), np.float32) for _ in range(2))
     w = np.zeros((6, *shape), np.float32)
     q, u = problem.field.copy(), np.zeros(shape, np.float32)
-    own = np.zeros(shape, np.float32)  # without over-relaxation, in the mask this is the map of the last iteration
+    own = np.zeros(
+        shape, np.float32
+    )  # without over-relaxation, in the mask this is the map of the last iteration
     sums = np.empty((shape[0], 2))
     done, change = 0, np.inf
     while done < iterations and (change >= tolerance or done <= DECIDE):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
+from chimap.inversion._dipole_lsq import curvature
 from chimap.inversion._medi_edges import smooth_places
 from chimap.numerics.box import working_box
 from chimap.numerics.cg import conjugate_gradients
@@ -15,14 +14,20 @@ from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.echoes import root_sum_of_squares
 from chimap.numerics.fft import convolve
 from chimap.numerics.noise import data_weights
+from chimap.numerics.tv import gradient_power
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 
 EPSILON = 0.01
 START = 0.1
 QUICK = 10
-MEAN_D2 = 0.09
-"""Mean of the squared dipole kernel, 4/45: what one voxel's susceptibility weighs in the data term."""
+LEAST_CURVATURE = 0.01
+FREE = 10.0
+"""Standard deviation outside over the peak of the projection, which smears sources over many voxels: a smaller one leaves
+background to the map."""
+MEAN_D2 = 4 / 45
+SHARES = (0.6, 0.15, 0.25)
+"""Of data, of edges and of what is left in the spectrum of the preconditioned problem: another part of the preconditioner."""
 
 
 @method("inversion", of="total field", reference="10.1002/mrm.26331")
@@ -39,8 +44,8 @@ def tfi(
     noise_ppm: float = 0.0025,
     noise_floor: float = 2.0,
     steps: int = 3,
-    tolerance: float = 0.0005,
-    iterations: int = 40,
+    tolerance: float = 0.0002,
+    iterations: int = 120,
     progress: Progress = silent,
 ) -> Volume:
     r"""Preconditioned total field inversion (TFI): sources inside and outside the mask in one problem.
@@ -70,7 +75,7 @@ def tfi(
         Share of neighbouring voxel pairs that may be edges.
     background_ppm : float
         Standard deviation :math:`\sigma_B` of the susceptibility outside the mask in ppm, the preconditioner there. 0: from
-        the data, as the peak of a projection onto dipole fields (ten iterations).
+        the data, as ten times the peak of a projection onto dipole fields (ten iterations).
     noise_ppm : float
         Standard deviation of the field in ppm that is assumed without `noise`.
     noise_floor : float
@@ -89,8 +94,8 @@ def tfi(
 
     Notes
     -----
-    The preconditioner is the inverse of the diagonal of the quadratic problem, which outside the mask is near
-    :math:`\sigma_B^2` as in the paper.
+    The preconditioner is the inverse of the diagonal of the quadratic problem, which is large far outside the mask as in the
+    paper, with the problem's mean spectrum in the middle.
 
     Liu et al. 2017, doi:10.1002/mrm.26331.
     """
@@ -106,17 +111,25 @@ def tfi(
     field = box.crop(total_field)
     kernel = dipole_kernel(box.shape, acq.voxel_size_mm, acq.b0_dir)
 
-    def dipole(x: Volume) -> Volume:
-        return convolve(x, kernel)
+    def normal(x: Volume) -> Volume:
+        y = convolve(x, kernel)
+        y *= w2
+        return convolve(y, kernel)
 
     outside = (~inside).astype(np.float32)
-    right = dipole(w2 * field)
-    quick = conjugate_gradients(
-        lambda x: outside * dipole(w2 * dipole(x)), outside * right, tolerance=0.01, iterations=QUICK
+    data_curvature = curvature(w2, kernel, LEAST_CURVATURE)
+    field *= w2
+    right = convolve(field, kernel)
+    del field
+    chi = conjugate_gradients(
+        lambda x: outside * normal(x),
+        outside * right,
+        precondition=lambda r: outside * r / data_curvature,
+        tolerance=0.01,
+        iterations=QUICK,
     ).x
     if background_ppm == 0:
-        # The projection smears sources over many voxels, so its peak comes nearest to what they are.
-        background_ppm = float(np.abs(quick).max()) or 1.0
+        background_ppm = FREE * float(np.abs(chi).max()) or 1.0
     ridge = outside * np.float32((typical / background_ppm) ** 2)
 
     if magnitude is not None:
@@ -126,23 +139,34 @@ def tfi(
     )
     pairs = [inside & np.roll(inside, -1, axis) & ((smooth >> axis) & 1).astype(bool) for axis in range(3)]
     weight = np.float32(lam * typical**2)
-    chi = quick
+    spectrum = gradient_power(box.shape, acq.voxel_size_mm)
+    spectrum *= np.float32(SHARES[1] * min(voxel) ** 2 / 6)
+    spectrum += np.float32(SHARES[0] / MEAN_D2) * kernel * kernel
+    spectrum += np.float32(SHARES[2])
+    np.reciprocal(spectrum, out=spectrum)
     epsilon = START
     for step in range(steps):
         epsilon = max(EPSILON, epsilon / 3) if step else epsilon
         lagged = []
-        diagonal = np.float32(MEAN_D2) * w2.mean() + np.float32(MEAN_D2) * w2 + ridge
+        diagonal = data_curvature + ridge
         for axis in range(3):
             g = (np.roll(chi, -1, axis) - chi) / np.float32(voxel[axis])
             g *= g
             g += np.float32(epsilon**2)
             r = pairs[axis] * (weight / np.float32(voxel[axis] ** 2)) / np.sqrt(g)
-            diagonal = diagonal + r + np.roll(r, 1, axis)
+            diagonal += r
+            diagonal += np.roll(r, 1, axis)
             lagged.append(r)
-        inverse = 1 / diagonal
+            del g
+        root = np.reciprocal(np.sqrt(diagonal, out=diagonal), out=diagonal)
+
+        def precondition(r: Volume, root: Volume = root) -> Volume:
+            out = convolve(root * r, spectrum)
+            out *= root
+            return out
 
         def hessian(x: Volume, lagged: list[Volume] = lagged) -> Volume:
-            out = dipole(w2 * dipole(x))
+            out = normal(x)
             out += ridge * x
             for axis, r in enumerate(lagged):
                 d = r * (np.roll(x, -1, axis) - x)
@@ -154,7 +178,7 @@ def tfi(
             hessian,
             right,
             start=chi,
-            precondition=partial(np.multiply, inverse),
+            precondition=precondition,
             tolerance=tolerance,
             iterations=iterations,
         )

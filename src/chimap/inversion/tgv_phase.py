@@ -18,6 +18,7 @@ from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 
 START_ITERATIONS = 40
+LEAST_CURVATURE = 0.001
 MU_DATA, MU_OWN = 0.01, 0.0003
 """Penalties for a field with sources outside: what is free moves by as much as they let it, and it has far to go."""
 
@@ -167,7 +168,7 @@ def _background(problem: Problem) -> Volume:
     mean = np.float32((w2 * problem.field).sum(dtype=np.float64) / max(w2.sum(dtype=np.float64), 1e-30))
     right = dipole(w2 * (problem.field - mean))
     right *= outside
-    scale = curvature(w2, problem.kernel)
+    scale = curvature(w2, problem.kernel, LEAST_CURVATURE)
     np.divide(outside, scale, out=scale)
 
     def normal(x: Volume) -> Volume:
