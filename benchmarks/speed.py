@@ -50,6 +50,9 @@ def scan(shape: Sequence[int]) -> dict[str, np.ndarray]:
         "local": (local * mask).astype(np.float32),
         "noise": np.full(shape, 0.002, np.float32) * mask,
         "chi": chi.astype(np.float32),
+        "chi_echoes": np.stack([chi.astype(np.float32)] * ACQ.echoes, axis=3),
+        "r2star": np.full(shape, 40, np.float32) * mask,
+        "r2prime": (20 + 300 * np.abs(chi)).astype(np.float32) * mask,
         "volume": rng.standard_normal(shape).astype(np.float32),
     }
 
@@ -106,7 +109,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{'stage':10} {'method':16} {'seconds':>8} {'pairs':>7} {'pair [s]':>9} {'volumes':>8}")
     for stage in args.stages or registry.STAGES:
         for name, method in registry.methods(stage).items():
-            key = {"background": "total", "inversion": "local"}.get(stage, method.stage.data)
+            usual = {"background": "total", "inversion": "local", "separation": "local"}
+            key = usual.get(stage, method.stage.data)
+            if stage == "separation" and method.of:
+                key = method.data
             inputs = {k: arrays[k] for k in method.inputs if k in arrays}
 
             def call(method=method, key=key, inputs=inputs) -> object:
