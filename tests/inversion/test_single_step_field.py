@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion
@@ -9,9 +12,11 @@ from scipy.ndimage import binary_erosion
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._dipole_lsq import curvature
+from chimap.inversion.fansi_tgv import fansi_tgv
 from chimap.inversion.sstv import sstv
 from chimap.inversion.tfi import tfi
 from chimap.inversion.tv import tv
+from chimap.numerics.box import working_box
 from chimap.numerics.dipole import dipole_kernel, forward_field
 from chimap.numerics.fft import convolve
 
@@ -73,6 +78,23 @@ def test_rotating_object_and_field_rotates_the_map(method, scene) -> None:
     turned = ACQ.with_(b0_dir=(0.97, 0.2, 0.1))
     b = method(*(np.ascontiguousarray(v.transpose(2, 1, 0)) for v in (total, mask)), turned)
     np.testing.assert_allclose(b.transpose(2, 1, 0)[mask], a[mask], atol=0.01)
+
+
+@pytest.mark.parametrize(("method", "volumes"), [(partial(sstv, radius_mm=8.0), 21), (fansi_tgv, 22)])
+def test_working_memory_is_bounded(method, volumes, scene) -> None:
+    """In float32 volumes of the working grid, which for a head in its usual grid are 0.8 of the image's."""
+    _, total, mask = scene
+    tracemalloc.start()
+    method(total, mask, ACQ, iterations=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < volumes * 4 * np.prod(working_box(mask, ACQ).shape)
+
+
+def test_ten_times_longer_changes_next_to_nothing(scene) -> None:
+    chi, total, mask = scene
+    once, longer = sstv(total, mask, ACQ), sstv(total, mask, ACQ, tolerance=0.0002, iterations=2000)
+    assert abs(error(once, chi, mask) - error(longer, chi, mask)) < 0.01
 
 
 def test_background_scale_comes_from_the_data(scene) -> None:

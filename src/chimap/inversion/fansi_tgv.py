@@ -37,8 +37,8 @@ def fansi_tgv(
     noise_floor: float = 2.0,
     outside_ppm: float = 0.012,
     tau: float = 0.004,
-    tolerance: float = 0.005,
-    iterations: int = 150,
+    tolerance: float = 0.001,
+    iterations: int = 300,
     progress: Progress = silent,
 ) -> Volume:
     r"""Nonlinear inversion with total generalised variation (FANSI-TGV), by ADMM.

@@ -23,8 +23,8 @@ def l1_data(
     noise_floor: float = 2.0,
     outside_ppm: float = 0.012,
     tau: float = 0.004,
-    tolerance: float = 0.005,
-    iterations: int = 150,
+    tolerance: float = 0.0015,
+    iterations: int = 300,
     progress: Progress = silent,
 ) -> Volume:
     r"""L1-norm data term with total variation (L1-QSM, also PI-QSM), by ADMM.

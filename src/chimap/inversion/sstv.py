@@ -6,15 +6,14 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.inversion._medi_admm import edge_adjoint, edge_update, shared_data_step
-from chimap.inversion._medi_edges import smooth_places
+from chimap.inversion._medi_admm import shared_data_step
 from chimap.numerics.box import working_box
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import irfftn, rfftn
 from chimap.numerics.noise import data_weights, repaired
 from chimap.numerics.smv import depth_mm, reach_mm, smallest_sphere, sphere_weights, symmetric_spectrum
 from chimap.numerics.threads import slabs
-from chimap.numerics.tv import gradient_power
+from chimap.numerics.tv import gradient_power, tv_adjoint, tv_update
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 
@@ -36,8 +35,8 @@ def sstv(
     noise_ppm: float = 0.0025,
     noise_floor: float = 2.0,
     tau: float = 0.003,
-    tolerance: float = 0.01,
-    iterations: int = 60,
+    tolerance: float = 0.002,
+    iterations: int = 200,
     progress: Progress = silent,
 ) -> Volume:
     r"""Single-step inversion of the total field with TV and spherical means of several radii (SS-TV).
@@ -140,14 +139,13 @@ def sstv(
     scale[0, 0, 0] = 1
     np.reciprocal(scale, out=scale)
     scale[0, 0, 0] = 0  # the mean is not determined
-    smooth = smooth_places(None, box.crop(mask), voxel, 0.0)
     p = np.zeros((3, *box.shape), np.float32)
     u = np.zeros(box.shape, np.float32)
     chi = np.zeros(box.shape, np.float32)
     done, change = 0, np.inf
     while done < iterations and change >= tolerance:
         work = np.empty(box.shape, np.float32)
-        edge_adjoint(p, smooth, tau, inverse_h, work)
+        tv_adjoint(p, tau, inverse_h, work)
         spectrum = rfftn(work)
         del work
         spectrum *= mu / np.float32(MU_DATA)
@@ -158,7 +156,6 @@ def sstv(
             del one
         spectrum *= scale
         spectrum *= np.float32(MU_DATA)
-        new = irfftn(spectrum.copy(), box.shape)
         for mine, (kernel, q) in enumerate(parts, 1):
             predicted = irfftn(spectrum * kernel, box.shape)
             slabs(
@@ -166,10 +163,11 @@ def sstv(
                 np.uint8(mine), np.float32(MU_DATA), np.float32(RELAX),
             )  # fmt: skip
             del predicted
+        new = irfftn(spectrum, box.shape)
         del spectrum
         change = _change(new, chi)
         chi = new
-        edge_update(chi, p, smooth, tau, inverse_h, RELAX)
+        tv_update(chi, p, tau, inverse_h, RELAX)
         done += 1
         progress(done, iterations, change=change, converged=change < tolerance)
     out = box.restore(chi)

@@ -29,8 +29,8 @@ def weighted_l2(
     lam: float = 0.005,
     edges: float = 0.3,
     noise_floor: float = 2.0,
-    tolerance: float = 0.003,
-    iterations: int = 60,
+    tolerance: float = 0.001,
+    iterations: int = 200,
     progress: Progress = silent,
 ) -> Volume:
     r"""l2 with edges of the magnitude spared, by conjugate gradients.
