@@ -158,8 +158,8 @@ def separate(
             _reweight(strength, belief, a, b, rate, inside, ga, gb, s.outliers * s.r2prime_sd / mean_rate)
         change = float(np.sqrt(sums[:, 0].sum() / max(sums[:, 1].sum(), 1e-30)))
         progress(done, s.iterations, change=change, converged=change < s.tolerance and done >= least)
-    out = [box.restore(np.maximum(x, np.float32(0))) * mask for x in (a, b)]
-    return Separation(paramagnetic_ppm=out[0], diamagnetic_ppm=0 - out[1], mask=mask)
+    para, dia = (box.restore(np.maximum(x, np.float32(0))) * mask for x in (a, b))
+    return Separation(paramagnetic_ppm=para, diamagnetic_ppm=0 - dia, mask=mask)
 
 
 def _reweight(
