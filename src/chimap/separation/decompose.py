@@ -58,7 +58,8 @@ def decompose(
         Of the same echoes in any unit, needed.
     relaxivity : float
         :math:`a` in 1/s per ppm at 3 T, proportional to B0. The default is that of static dephasing by spheres,
-        :math:`2 \pi \gamma B_0 / (9 \sqrt 3)`.
+        :math:`2 \pi \gamma B_0 / (9 \sqrt 3)`. Where R2* is below :math:`a |\chi_t|` no pools explain
+        the signal, and the maps mean nothing there.
     most_ppm : float
         Largest absolute susceptibility of a pool in ppm.
     tolerance : float
