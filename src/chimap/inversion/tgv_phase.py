@@ -19,7 +19,7 @@ from chimap.types import Mask, Progress, Volume, silent
 
 START_ITERATIONS = 40
 LEAST_CURVATURE = 0.001
-MU_DATA, MU_OWN = 0.01, 0.0003
+MU_DATA, MU_OWN = 0.05, 0.003
 """Penalties for a field with sources outside: what is free moves by as much as they let it, and it has far to go."""
 
 
@@ -42,7 +42,7 @@ def tgv_phase(
     outliers: float = 1.0,
     tau: float = 0.032,
     tolerance: float = 0.001,
-    iterations: int = 200,
+    iterations: int = 100,
     progress: Progress = silent,
 ) -> Volume:
     r"""Single-step inversion of the wrapped phase with total generalised variation (TGV).
