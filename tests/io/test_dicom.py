@@ -10,7 +10,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from chimap.cli import main
 from chimap.errors import InputError, OutputError
-from chimap.io import dicom
+from chimap.io import dicom_convert
 from chimap.io.checks import check, usable
 from chimap.io.inputs import find_scans
 from chimap.io.scan import load
@@ -201,7 +201,7 @@ def test_converter_fails(folder, tmp_path, monkeypatch):
     def late(*args, **kwargs):
         raise subprocess.TimeoutExpired("dcm2niix", 1)
 
-    monkeypatch.setattr(dicom, "_program", lambda: "/nowhere/dcm2niix")
+    monkeypatch.setattr(dicom_convert, "_program", lambda: "/nowhere/dcm2niix")
     with pytest.raises(InputError, match="cannot be started"):
         find_scans(folder, tmp_path / "work")
     monkeypatch.setattr(subprocess, "run", late)

@@ -1,27 +1,22 @@
-"""DICOM folders: converted by dcm2niix, then sorted into scans by what its sidecars say."""
+"""Converted DICOM, sorted into scans by what the sidecars say."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chimap.errors import InputError, OutputError
+from chimap.errors import InputError
+from chimap.io.dicom_convert import INCOMPLETE, convert, described
+from chimap.io.dicom_convert import files as _files
 from chimap.io.findings import Finding
-from chimap.io.safe import make_folder, output_error, write_json, write_text
 from chimap.io.scan import Scan
-from chimap.io.sidecar import echo_times, field_strength, number, read_json, selected, stem
+from chimap.io.sidecar import echo_times, field_strength, number, selected, stem
 
-TIMEOUT_S = 3600
+__all__ = ["convert", "find", "has_dicom", "looks_like_dicom"]
+
 _MOST_LOOKED_AT = 200
-_INCOMPLETE = "incomplete.txt"
-_SORTED_BY = ("EchoTime", "EchoTime1", "EchoNumber", "SeriesNumber", "ImageType", "AcquisitionTime")
 _NOT_SIGNAL = {
     "SWI",
     "MNIP",
@@ -30,15 +25,18 @@ _NOT_SIGNAL = {
     "MPR",
     "LOCALIZER",
     "PHASEDIFF",
-    "T2_STAR",
-    "R2_STAR",
     "T2 MAP",
 }
+_MAPS = {"T2_STAR", "R2_STAR"}
+"""Maps if the image is derived; in enhanced DICOM T2_STAR is the contrast of original images too."""
 
 
 def looks_like_dicom(file: Path) -> bool:
     """Whether a file has the mark of DICOM after its preamble, or a name that only DICOM has."""
     try:
+        # Opening a pipe would wait for ever.
+        if not file.is_file():
+            return False
         with open(file, "rb") as f:
             return f.read(132)[128:] == b"DICM" or file.suffix.lower() in (".dcm", ".ima")
     except OSError:
@@ -53,112 +51,6 @@ def has_dicom(folder: Path) -> bool:
         if i >= _MOST_LOOKED_AT:
             break
     return False
-
-
-def convert(folder: Path, work_dir: Path) -> Path:
-    """Convert a DICOM folder, unsorted as it may be, into `work_dir`; returns the folder of NIfTI files.
-
-    dcm2niix runs without a shell, leaves dates and names out of the sidecars, and writes into a folder that
-    takes its name only when all is converted. What was converted from the same files before is used again.
-
-    Raises
-    ------
-    InputError
-        If dcm2niix is missing, fails or finds no images.
-    OutputError
-        If `work_dir` cannot be written.
-    """
-    done = Path(work_dir) / f"dicom-{_fingerprint(folder)}"
-    if done.is_dir():
-        return done
-    part = make_folder(Path(work_dir)) / f"{done.name}.part"
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-    except OSError as e:
-        raise output_error(e, part) from e
-    # -g i: no settings of the user's. -ba y, -c: no names, dates, identifiers or comments. -w 2: nothing is
-    # overwritten. -l o, -p y: stored values as they are, Philips' exact scale.
-    options = [
-        "-b",
-        "y",
-        "-ba",
-        "y",
-        "-z",
-        "n",
-        "-w",
-        "2",
-        "-l",
-        "o",
-        "-p",
-        "y",
-        "-d",
-        "9",
-        "-g",
-        "i",
-        "-c",
-        "",
-    ]
-    command = [_program(), *options, "-f", "s%s_e%e", "-o", str(part), str(folder)]
-    try:
-        r = subprocess.run(
-            command, capture_output=True, timeout=TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
-        )
-    except subprocess.TimeoutExpired:
-        raise InputError(f"dcm2niix did not finish within {TIMEOUT_S} s", file=folder) from None
-    except OSError as e:
-        raise InputError(f"dcm2niix cannot be started ({e.strerror})", fix="pip install dcm2niix") from e
-    lines = (r.stdout + b"\n" + r.stderr).decode("utf-8", "replace").splitlines()
-    said = next((s.strip() for s in reversed(lines) if "error" in s.lower()), "")
-    unwritten = next((s for s in lines if "unable to write" in s.lower() or "disk full" in s.lower()), None)
-    if unwritten is not None:
-        # dcm2niix goes on with the next series; half a scan must not look like a whole one.
-        shutil.rmtree(part, ignore_errors=True)
-        raise OutputError(
-            "dcm2niix could not write (the disk is full?)",
-            file=part,
-            fix="Free some space or use another disk",
-        )
-    if not any(part.glob("*.nii")):
-        shutil.rmtree(part, ignore_errors=True)
-        why = f"dcm2niix made no image of it ({said or f'exit status {r.returncode}'})"
-        raise InputError(why, file=folder, fix="Check that the DICOM files are complete images")
-    if r.returncode not in (0, 8):  # 8: some files could not be converted, others could
-        shutil.rmtree(part, ignore_errors=True)
-        raise InputError(f"dcm2niix failed ({said or f'exit status {r.returncode}'})", file=folder)
-    if r.returncode == 8:
-        write_text(part / _INCOMPLETE, said)
-    for file in part.glob("*.json"):
-        sidecar = read_json(file)
-        write_json(file, selected(sidecar) | {k: sidecar[k] for k in _SORTED_BY if k in sidecar})
-    try:
-        part.rename(done)
-    except OSError as e:
-        raise output_error(e, done) from e
-    return done
-
-
-def _fingerprint(folder: Path) -> str:
-    """Changes when files are added, removed or replaced."""
-    digest = hashlib.sha256()
-    for file in _files(folder):
-        s = file.stat()
-        digest.update(f"{file.relative_to(folder)} {s.st_size} {s.st_mtime_ns}\n".encode("utf-8", "replace"))
-    return digest.hexdigest()[:12]
-
-
-def _program() -> str:
-    try:
-        import dcm2niix
-
-        if Path(dcm2niix.bin).is_file():
-            return str(dcm2niix.bin)
-    except ImportError:
-        pass
-    found = shutil.which("dcm2niix")
-    if found is None:
-        raise InputError("dcm2niix is not installed", fix="pip install dcm2niix")
-    return found
 
 
 @dataclass(frozen=True)
@@ -207,8 +99,8 @@ def find(folder: Path, origin: Path) -> list[Scan]:
         )
     scans = [s for s in scans if not _is_other_purpose(s[1])] or scans
     notes: list[Finding] = []
-    if (folder / _INCOMPLETE).is_file():
-        what = f"not all files could be converted ({(folder / _INCOMPLETE).read_text(encoding='utf-8')})"
+    if (folder / INCOMPLETE).is_file():
+        what = f"not all files could be converted ({(folder / INCOMPLETE).read_text(encoding='utf-8')})"
         notes.append(Finding("warning", "DICOM", what, "Check that the export is complete", str(origin)))
     many = len(scans) > 1
     return [_scan(f"scan_run-{n:g}" if many else "scan", n if many else None, p, notes) for n, p in scans]
@@ -244,11 +136,9 @@ def _scan(name: str, run: float | None, parts: dict[str, list[_Image]], notes: l
         what = f"{len(members)} echoes of {main} but {len(partners)} of {other}"
         problems.append(Finding("error", "echoes", what, "Export both for each echo", str(members[0].path)))
     numbers = [int(n) for n in (number(i.sidecar.get("EchoNumber")) for i in members) if not math.isnan(n)]
-    missing = (
-        sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
-        if len(numbers) == len(members)
-        else []
-    )
+    # A number beyond all reason is not a count of echoes.
+    counted = len(numbers) == len(members) and max(numbers, default=0) < 1000
+    missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers)) if counted else []
     if missing and len(set(numbers)) == len(numbers):
         what = f"echo {', '.join(map(str, missing))} is missing; found {', '.join(map(str, sorted(numbers)))}"
         problems.append(Finding("error", "echoes", what, "Export all echoes", str(members[0].path)))
@@ -259,6 +149,12 @@ def _scan(name: str, run: float | None, parts: dict[str, list[_Image]], notes: l
             problems.append(Finding("error", "slices", what, "Export all slices", str(image.path)))
             break
     b0, wrong = field_strength(members[0].sidecar, members[0].path)
+    channels = max(int(i.sidecar.get("Channels", 1)) for i in members)
+    if any(int(i.sidecar.get("Channels", 1)) != channels for i in (*members, *partners)):
+        what = (
+            f"series {members[0].series:g} has not the same number of receive channels in each echo and part"
+        )
+        problems.append(Finding("error", "channels", what, "Export all channels", str(members[0].path)))
     files = {main: tuple(i.path for i in members), other: tuple(i.path for i in partners)}
     return Scan(
         name=name,
@@ -267,6 +163,7 @@ def _scan(name: str, run: float | None, parts: dict[str, list[_Image]], notes: l
         b0_t=b0,
         metadata=selected(members[0].sidecar),
         sidecar=True,
+        channels=channels,
         problems=(*problems, *wrong),
         phase=files.get("phase", ()),
         magnitude=files.get("magnitude", ()),
@@ -276,19 +173,20 @@ def _scan(name: str, run: float | None, parts: dict[str, list[_Image]], notes: l
 
 
 def _image(path: Path) -> _Image | None:
-    sidecar_file = path.with_name(stem(path) + ".json")
-    if not sidecar_file.is_file():
+    s = described(path)
+    if not s:
         return None
-    s = read_json(sidecar_file)
     te = number(s.get("EchoTime"))
     return _Image(path, _part(path, s), number(s.get("SeriesNumber")), te, s)
 
 
 def _part(path: Path, sidecar: dict[str, Any]) -> str:
     """magnitude, phase, real or imaginary; "other" for what no reconstruction uses (phase differences, maps)."""
+    if "Part" in sidecar:
+        return str(sidecar["Part"])
     types = {str(t).upper() for t in sidecar.get("ImageType") or []}
     words = stem(path).lower().split("_")[-2:]
-    if types & _NOT_SIGNAL:
+    if types & _NOT_SIGNAL or (types & _MAPS and "DERIVED" in types):
         return "other"
     if any(w.startswith("imaginary") for w in words) or "IMAGINARY" in types:
         return "imaginary"
@@ -319,11 +217,3 @@ def _partner(members: list[_Image], series: dict[tuple[str, float], list[_Image]
     near = [m for (p, n), m in series.items() if p == part and n == first.series]
     candidates = same_times or near
     return min(candidates, key=distance) if candidates else []
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for here, folders, files in os.walk(folder):
-        folders.sort()
-        for f in sorted(files):
-            if not f.startswith("."):
-                yield Path(here) / f

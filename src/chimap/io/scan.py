@@ -47,6 +47,8 @@ class Scan:
         Scanner and sequence, never anything that names a person.
     sidecar : bool
         Whether a sidecar came with the phase.
+    channels : int
+        Receive channels along the fourth axis of each echo's file; 1 for combined images.
     problems : tuple of Finding
         What was noticed while the files were searched.
     """
@@ -64,6 +66,7 @@ class Scan:
     phase_range: tuple[float, float] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     sidecar: bool = False
+    channels: int = 1
     problems: tuple[Finding, ...] = ()
 
     @property
@@ -113,6 +116,12 @@ def load_with(scan: Scan, findings: list[Finding]) -> ScanData:
     if not (scan.phase or (scan.real and scan.imaginary)):
         raise InputError(f"scan {scan.name} has no phase", fix="Give phase, or real and imaginary images")
     complex_ = not scan.phase
+    if scan.channels > 1:
+        raise InputError(
+            f"scan {scan.name} has {scan.channels} uncombined receive channels",
+            file=scan.files[0],
+            fix="Combine them first (chimap combine-coils)",
+        )
     main = [read_header(p) for p in (scan.real if complex_ else scan.phase)]
     other = [read_header(p) for p in (scan.imaginary if complex_ else scan.magnitude)]
     first = main[0]

@@ -1,0 +1,137 @@
+"""Simulated scanner files of each vendor give the phase and magnitude they were made from."""
+
+import dicom_vendors as v
+import io_samples
+import numpy as np
+import pytest
+from dicom_base import Truth
+from io_samples import difference
+
+from chimap.errors import InputError
+from chimap.io.checks import check, usable
+from chimap.io.inputs import find_scans
+from chimap.io.scan import load
+
+SLICES = 8
+
+# Name: writer, and the largest error of the phase [rad] that rounding to its whole numbers makes. Real and imaginary
+# parts are rounded to 1 of about 1000, so that only strong voxels are looked at.
+MRAD = 0.0006
+STEP = 2 * np.pi / 4096
+VENDORS = {
+    "Siemens classic": (v.siemens, STEP),
+    "Siemens classic, rescaled": (lambda f, t: v.siemens(f, t, rescaled=True), STEP),
+    "Siemens XA, classic, no echo numbers": (lambda f, t: v.siemens(f, t, echo_numbers=False), STEP),
+    "Siemens, parts interleaved in one series": (v.siemens_interleaved, STEP),
+    "Siemens, echo time only in the protocol": (v.siemens_without_te, STEP),
+    "Siemens XA enhanced": (v.siemens_xa, STEP),
+    "Siemens XA enhanced, all in one file": (lambda f, t: v.siemens_xa(f, t, mixed=True), STEP),
+    "GE phase": (lambda f, t: v.ge(f, t, parts=(0, 1)), MRAD),
+    "GE real and imaginary": (v.ge, None),
+    "GE, alternate slices": (lambda f, t: v.ge(f, t, alternate=True), None),
+    "GE phase, alternate slices": (lambda f, t: v.ge(f, t, parts=(0, 1), alternate=True), MRAD),
+    "Philips": (v.philips, STEP),
+    "Philips enhanced, all in one file": (lambda f, t: v.philips(f, t, as_enhanced=True), STEP),
+    "Philips, scale only in private tags": (v.philips_private_scale, None),
+    "Philips, private tags removed": (lambda f, t: v.philips(f, t, private=False), STEP),
+    "Canon": (v.canon, MRAD),
+    "Bruker": (v.bruker, MRAD),
+}
+
+
+@pytest.fixture
+def truth(sample: io_samples.Sample) -> Truth:
+    return Truth(sample.phase[:, :, :SLICES], sample.magnitude[:, :, :SLICES], sample.te_s)
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_same_as_truth(vendor, truth, tmp_path):
+    write, tolerance = VENDORS[vendor]
+    write(tmp_path / "dicom", truth)
+    (scan,) = find_scans(tmp_path / "dicom", tmp_path / "work")
+    assert scan.te_s == pytest.approx(truth.te_s, abs=1e-7)
+    assert scan.b0_t == pytest.approx(123.25 / 42.577478518, rel=1e-4)
+    assert usable(check(scan))
+    data = load(scan)
+    phase = truth.same_grid(data.phase, data.affine)
+    magnitude = truth.same_grid(data.magnitude, data.affine)
+    scale = np.median(magnitude / np.maximum(truth.magnitude, 1e-6))
+    np.testing.assert_allclose(magnitude / scale, truth.magnitude, atol=2.5)
+    turn = 0.0
+    if "alternate" in vendor:
+        # Which of the slices are the negative ones cannot be told: all by half a turn is the same field.
+        turn = float(np.angle(np.mean(np.exp(1j * (phase - truth.phase)))))
+        assert min(abs(turn), abs(abs(turn) - np.pi)) < 0.02
+    if tolerance is None:
+        strong = truth.magnitude > 100
+        assert difference(phase[strong], truth.phase[strong] + turn) < 0.01
+    else:
+        assert difference(phase, truth.phase + turn) < 1.1 * tolerance
+
+
+def test_mosaic_is_refused_by_name(truth, tmp_path):
+    v.siemens_mosaic(tmp_path / "dicom", truth)
+    with pytest.raises(InputError, match="series 7 is stored as mosaic"):
+        find_scans(tmp_path / "dicom", tmp_path / "work")
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_unsorted_with_a_mosaic_and_another_scan(truth, tmp_path):
+    """A mosaic in the folder does not hide the scan beside it, nor do other series."""
+    v.siemens_mosaic(tmp_path / "dicom", truth)
+    v.siemens(tmp_path / "dicom", truth)
+    v.siemens(tmp_path / "dicom", truth, first=12, AcquisitionTime="121314.0")
+    v.siemens_xa(tmp_path / "dicom", truth, mixed=True, series=30)
+    scans = find_scans(tmp_path / "dicom", tmp_path / "work")
+    assert [s.entities["run"] for s in scans] == ["5", "13", "30"]
+    for scan in scans:
+        data = load(scan)
+        assert difference(truth.same_grid(data.phase, data.affine), truth.phase) < 1.1 * STEP
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_uncombined_channels(named, truth, tmp_path):
+    """Each channel comes out whole, in the order of the channels."""
+    coils = v.sensitivities(truth, 11)
+    v.siemens_coils(tmp_path / "dicom", truth, coils, named=named)
+    (scan,) = find_scans(tmp_path / "dicom", tmp_path / "work")
+    assert (scan.channels, len(scan.phase), len(scan.magnitude)) == (11, 3, 3)
+    with pytest.raises(InputError, match="11 uncombined receive channels"):
+        load(scan)
+    import nibabel as nib
+
+    for e, (phase, magnitude) in enumerate(zip(scan.phase, scan.magnitude, strict=True)):
+        for path, values in ((phase, np.angle), (magnitude, np.abs)):
+            image = nib.load(path)
+            stored = truth.same_grid(image.get_fdata(), image.affine)
+            wanted = values(truth.signal()[..., e, None] * coils)
+            if values is np.angle:
+                assert difference(stored * np.pi / 2048 - np.pi, wanted) < 1.1 * STEP
+            else:
+                np.testing.assert_allclose(stored, wanted, atol=0.51)
+
+
+def test_coil_names_that_change_from_slice_to_slice_are_no_channels(truth, tmp_path):
+    v.siemens(tmp_path / "dicom", truth, coil_by_slice=True)
+    (scan,) = find_scans(tmp_path / "dicom", tmp_path / "work")
+    assert scan.channels == 1 and usable(check(scan))
+
+
+def test_one_enhanced_file_cut_off(truth, tmp_path):
+    import pydicom
+
+    v.siemens_xa(tmp_path / "dicom", truth, mixed=True)
+    (file,) = (tmp_path / "dicom").iterdir()
+    d = pydicom.dcmread(file)
+    d.PixelData = d.PixelData[: len(d.PixelData) // 2]
+    d.save_as(file)
+    with pytest.raises(InputError, match="cut off"):
+        find_scans(tmp_path / "dicom", tmp_path / "work")
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_derived_t2star_map_is_no_magnitude(truth, tmp_path):
+    v.siemens(tmp_path / "dicom", truth)
+    v.siemens(tmp_path / "dicom", truth, first=20, ImageType=["DERIVED", "PRIMARY", "T2_STAR", "ND"])
+    (scan,) = find_scans(tmp_path / "dicom", tmp_path / "work")
+    assert [p.name[:3] for p in scan.magnitude] == ["s4_"] * 3
