@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from chimap import textfile
 from chimap.errors import InputError
 
 GAMMA_BAR_MHZ_PER_T = 42.577478461
@@ -98,12 +98,7 @@ class Acquisition:
         B0_dir defaults to the third voxel axis; `voxel_size_mm` stands in for a missing voxel_size.
         """
         path = Path(path)
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError("there is no such file", file=path) from None
-        except (OSError, ValueError) as e:
-            raise InputError(f"not a readable JSON file ({e})", file=path) from e
+        values = textfile.read_json(path)
         missing = [k for k in ("TE", "B0") if not isinstance(values, dict) or k not in values]
         if missing:
             raise InputError(
@@ -119,7 +114,7 @@ class Acquisition:
             )
         except InputError as e:
             raise InputError(e.what, file=path, fix=e.fix) from None
-        except (TypeError, ValueError) as e:
+        except (TypeError, ValueError, OverflowError) as e:
             raise InputError(f"a value is not a number ({e})", file=path) from e
 
     def to_dict(self) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 
@@ -45,3 +46,38 @@ class OutputError(ChimapError):
     """A result could not be written (read-only folder, full disk)."""
 
     exit_code = 2
+
+
+_ROOM = "Free some space or use another disk, then run the same command again"
+_FOLDER = "Choose another folder, or change its permissions"
+_CAUSES: dict[int, tuple[str, str]] = {
+    errno.ENOSPC: ("the disk is full", _ROOM),
+    errno.EDQUOT: ("the disk quota is used up", _ROOM),
+    errno.EFBIG: ("the file would be larger than allowed", "Raise the file-size limit (ulimit -f)"),
+    errno.EROFS: ("the folder is read-only", "Choose a folder you may write to"),
+    errno.EACCES: ("permission denied", _FOLDER),
+    errno.EPERM: ("permission denied", _FOLDER),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "Choose another path"),
+    errno.EISDIR: ("a folder of that name is in the way of a file", "Give the path of a file"),
+    errno.EEXIST: ("a file of that name is in the way of a folder", "Choose another folder"),
+    errno.ENOENT: ("there is no such file or folder", "Check the path"),
+    errno.ENAMETOOLONG: ("the file name is too long", "Choose a shorter path"),
+    errno.ELOOP: ("the path is a link that leads to itself", "Check the path"),
+    errno.EMFILE: ("too many files are open", "Raise the limit of open files (ulimit -n)"),
+    errno.EIO: (
+        "the disk or the network failed",
+        "Check the disk or the network, then run the same command again",
+    ),
+    errno.ESTALE: ("the network folder is gone", "Mount it again, then run the same command again"),
+}
+
+
+def of_os_error(error: OSError, path: str | Path | None = None) -> OutputError | None:
+    """What an `OSError` means to the user, in one line; None where its number says nothing to them.
+
+    `path` is the file to name; without it the one that the error names.
+    """
+    known = _CAUSES.get(error.errno or 0)
+    if known is None:
+        return None
+    return OutputError(known[0], file=error.filename if path is None else path, fix=known[1])

@@ -225,7 +225,7 @@ def test_broken_json(coarse, tmp_path, capsys):
         str(tmp_path / "m.nii.gz"),
     ]
     for text, said in (
-        ("{", "not a readable JSON"),
+        ("{", "not readable JSON"),
         (json.dumps({"B0": 3}), "TE missing"),
         ("[1]", "TE and B0 missing"),
     ):

@@ -80,7 +80,7 @@ def test_what_cannot_be_read(tmp_path, volume):
     header = bytearray(save_volume(tmp_path / "flat.nii", volume, AFFINE).read_bytes())
     header[280:328] = np.diag([1, 0, 1, 1])[:3].astype("<f4").tobytes()
     (tmp_path / "flat.nii").write_bytes(header)
-    refused(tmp_path / "flat.nii", "singular")
+    refused(tmp_path / "flat.nii", "voxels of 1 x 0 x 1 mm")
 
 
 def test_damaged_headers(tmp_path, volume, rng):
@@ -157,11 +157,12 @@ def refuse(number):
     ("function", "number", "words"),
     [
         ("tempfile.mkstemp", errno.EROFS, "read-only"),
-        ("tempfile.mkstemp", errno.EACCES, "no permission"),
+        ("tempfile.mkstemp", errno.EACCES, "permission denied"),
         ("os.fsync", errno.ENOSPC, "disk is full"),
         ("os.fsync", errno.EDQUOT, "quota"),
         ("os.replace", errno.EISDIR, "folder of that name"),
-        ("os.fsync", errno.EIO, "cannot be written"),
+        ("os.fsync", errno.EIO, "disk or the network"),
+        ("os.fsync", errno.ENXIO, "cannot be written"),
     ],
 )
 def test_a_refused_file_leaves_nothing(tmp_path, volume, monkeypatch, function, number, words):

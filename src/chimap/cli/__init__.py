@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import errno
 import importlib
 import os
 import sys
@@ -13,7 +12,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from chimap import __version__
-from chimap.errors import ChimapError, InputError, OutputError
+from chimap.errors import ChimapError, InputError, of_os_error
 
 # Module and one line a command, so that `chimap --help` need import none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -111,23 +110,7 @@ def as_chimap_error(e: BaseException) -> ChimapError | None:
         return ChimapError(
             "there is not enough memory", fix="Close other programs, or work on a machine with more memory"
         )
-    if not isinstance(e, OSError):
-        return None
-    causes = {
-        errno.ENOSPC: ("the disk is full", "Free some space, then run the same command again"),
-        errno.EDQUOT: ("the disk quota is used up", "Free some space, then run the same command again"),
-        errno.EFBIG: ("the file would be larger than allowed", "Raise the file-size limit (ulimit -f)"),
-        errno.EROFS: ("the file system is read-only", "Choose another output folder"),
-        errno.EACCES: ("permission denied", "Choose another folder, or change its permissions"),
-        errno.EPERM: ("permission denied", "Choose another folder, or change its permissions"),
-        errno.ENOTDIR: ("a part of the path is a file, not a folder", "Choose another path"),
-        errno.EISDIR: ("this is a folder; a file is expected", "Give the path of a file"),
-        errno.ENOENT: ("there is no such file or folder", "Check the path"),
-    }
-    if e.errno not in causes:
-        return None
-    what, fix = causes[e.errno]
-    return OutputError(what, file=e.filename, fix=fix)
+    return of_os_error(e) if isinstance(e, OSError) else None
 
 
 def _command(argv: list[str]) -> int:

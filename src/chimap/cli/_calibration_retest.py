@@ -12,6 +12,7 @@ from chimap.cli._calibration_scan import one, read_table
 from chimap.errors import InputError, OutputError
 from chimap.io import tables
 from chimap.io.nifti import make_folder, write_json, write_text
+from chimap.io.whole import whole_numbers
 from chimap.quantify.repeatability import Repeatability, repeatability
 from chimap.report.calibration import agreement_figure
 
@@ -68,7 +69,7 @@ def _retest_maps(args: argparse.Namespace) -> tuple[list[str], np.ndarray]:
     columns: list[dict[int, float]] = []
     for n, path in enumerate(args.chi):
         chi = _stage.read(path)
-        labels = np.rint(_stage.read(one(args.labels, n), (path, chi.shape))).astype(np.int32)
+        labels = whole_numbers(_stage.read(one(args.labels, n), (path, chi.shape)), one(args.labels, n))
         mask = _stage.read_mask(one(args.mask, n), (path, chi.shape)) if args.mask else chi != 0
         columns.append(
             {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from chimap import verbs
+from chimap import textfile, verbs
 from chimap.acquisition import Acquisition
 from chimap.cli import _stage
 from chimap.errors import InputError
 from chimap.io.geometry import b0_direction, voxel_size
 from chimap.io.nifti import read_header, save_volume
+from chimap.io.whole import whole_numbers
 from chimap.numerics.echoes import root_sum_of_squares
 from chimap.quantify import calibration
 from chimap.quantify.susceptometry import susceptometry
@@ -42,7 +44,7 @@ def scan_rows(args: argparse.Namespace, n: int, out: Path, notes: list[str]) -> 
     labels = one(args.labels, n)
     wanted = args.count or (len(args.concentrations) if args.concentrations and not labels else None)
     if labels:
-        vials = vials_from_labels(np.rint(_stage.read(labels, like)).astype(np.int32), voxel)
+        vials = vials_from_labels(whole_numbers(_stage.read(labels, like), labels), voxel)
     else:
         assert magnitude is not None
         size = tuple(args.vial_diameter) if args.vial_diameter else (5.0, 45.0)
@@ -172,7 +174,6 @@ def one(values: Sequence[Any] | None, n: int) -> Any:
 
 def read_table(path: str) -> list[dict[str, str]]:
     try:
-        with open(path, encoding="utf-8-sig", newline="") as f:
-            return list(csv.DictReader(f, delimiter="\t"))
-    except (OSError, UnicodeDecodeError) as e:
+        return list(csv.DictReader(io.StringIO(textfile.read_text(path), newline=""), delimiter="\t"))
+    except csv.Error as e:
         raise InputError(f"not a readable table ({e})", file=path) from e

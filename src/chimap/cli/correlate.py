@@ -20,6 +20,7 @@ import numpy as np
 
 from chimap.cli import _stage
 from chimap.errors import InputError
+from chimap.io.whole import whole_numbers
 
 SUMMARY = "correlation and regression between maps, by region, voxel and window"
 
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     table: list[dict[str, Any]] = []
     text: Mapping[int, str] = {}
     if args.labels:
-        labels = np.rint(_stage.read(args.labels, like)).astype(np.int32)
+        labels = whole_numbers(_stage.read(args.labels, like), args.labels)
         table = correlation.region_means(maps, labels, mask)
         text = label_names(Path(args.labels))
         for row in table:

@@ -26,6 +26,7 @@ from chimap.io.nifti import (
     save_volume,
     whole_file,
 )
+from chimap.io.whole import whole_numbers
 from chimap.pipeline.measure import Measure, append_log
 
 SUMMARY = "microbleeds and calcifications: where, which, how much; rims; tumours"
@@ -149,7 +150,7 @@ def _regions(
     from chimap.pipeline.regions import label_names
     from chimap.quantify.labels import FREESURFER, looks_like_freesurfer
 
-    labels = np.rint(np.nan_to_num(_stage.read(args.labels, like))).astype(np.int32)
+    labels = whole_numbers(_stage.read(args.labels, like), args.labels)
     table = Path(args.label_table) if args.label_table else None
     names = label_names(Path(args.labels), table) if table else label_names(Path(args.labels))
     if not names and looks_like_freesurfer(np.unique(labels).tolist()):

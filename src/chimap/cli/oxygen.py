@@ -19,6 +19,7 @@ import numpy as np
 from chimap.cli import _stage
 from chimap.errors import InputError, OutputError
 from chimap.io.nifti import make_folder, read_header, save_volume, whole_file
+from chimap.io.whole import whole_numbers
 from chimap.numerics.blood import ARTERIAL, DO_CGS_PPM, HAEMATOCRIT
 from chimap.pipeline.measure import Measure, append_log
 
@@ -166,7 +167,7 @@ def _territories(
     from chimap.pipeline.regions import label_names
     from chimap.quantify.labels import FREESURFER, looks_like_freesurfer
 
-    labels = np.rint(np.nan_to_num(_stage.read(args.labels, like))).astype(np.int32)
+    labels = whole_numbers(_stage.read(args.labels, like), args.labels)
     names = label_names(Path(args.labels), Path(args.label_table) if args.label_table else None)
     if not names and looks_like_freesurfer(np.unique(labels).tolist()):
         names = dict(FREESURFER)

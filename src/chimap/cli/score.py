@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-import numpy as np
-
 from chimap.cli import _stage
+from chimap.io.whole import whole_numbers
 from chimap.pipeline.measure import plain
 
 SUMMARY = "compare a map with the truth (JSON)"
@@ -35,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     like = (args.truth, truth.shape)
     recon = _stage.read(args.recon, like)
     mask = _stage.read_mask(args.mask, like)
-    seg = np.rint(_stage.read(args.seg, like)).astype(np.int32) if args.seg else None
+    seg = whole_numbers(_stage.read(args.seg, like), args.seg) if args.seg else None
     values = score(recon, truth, mask, seg=seg, kind=args.kind, support=args.support)
     print(json.dumps(plain(values)))
     return 0

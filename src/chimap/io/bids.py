@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -146,7 +147,7 @@ def find(path: Path) -> list[Scan]:
         }
         name = "_".join(f"{k}-{v}" for k, v in ordered.items())
         groups.setdefault((name, suffix), {}).setdefault(part, []).append(
-            (int(echo) if echo.isdigit() else None, file)
+            (int(echo) if re.fullmatch("[0-9]{1,3}", echo) else None, file)
         )
         entities_of[name, suffix] = ordered
     scans = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import logging
 import math
 import struct
 import warnings
@@ -16,10 +18,11 @@ from typing import IO, Any
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.imageglobals import LoggingOutputSuppressor
+from nibabel.imageglobals import logger as nibabel_logger
 from nibabel.spatialimages import HeaderDataError
 
 from chimap.errors import InputError
+from chimap.io.memory import require_memory
 from chimap.io.safe import make_folder, output_error, whole_file, write_json, write_text
 from chimap.numerics.threads import get_threads
 from chimap.types import Volume
@@ -41,6 +44,8 @@ __all__ = [
 _SLAB_BYTES = 8 << 20
 _CHUNK_BYTES = 4 << 20
 _TRUNCATED = "Copy or convert the file again"
+_VOXEL_MM = (1e-3, 1e3)
+_ABSURD = 1e15
 
 
 @dataclass(frozen=True)
@@ -85,28 +90,46 @@ def read_header(path: str | Path) -> Header:
         raise InputError("this is a link to a file that is not here", file=path, fix=fix)
     if not path.exists():
         raise InputError("there is no such file", file=path, fix="Check the name")
+    if not path.is_file():
+        raise InputError("this is a device or a pipe; a NIfTI file is expected", file=path)
     try:
         if path.stat().st_size == 0:
             raise InputError("the file is empty", file=path, fix=_TRUNCATED)
-        with warnings.catch_warnings(), LoggingOutputSuppressor():
-            warnings.simplefilter("ignore")
+        with _quietly():
             image: Any = nib.load(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise InputError(f"the gzip data are cut off or damaged ({e})", file=path, fix=_TRUNCATED) from e
     except PermissionError as e:
         raise InputError("no permission to read this file", file=path) from e
-    except (ImageFileError, HeaderDataError, OSError, ValueError) as e:
+    except (ImageFileError, HeaderDataError, OSError, ValueError, OverflowError) as e:
         fix = "Give a .nii or .nii.gz file; DICOM goes in as a folder"
         raise InputError("this is not a NIfTI file", file=path, fix=fix) from e
     if not isinstance(image, nib.Nifti1Pair):
         kind = type(image).__name__.removesuffix("Image")
         raise InputError(f"this is a {kind} file; NIfTI is expected", file=path, fix="Convert it to NIfTI")
     try:
-        header = _header(path, image)
+        with _quietly():
+            header = _header(path, image)
     except (HeaderDataError, ValueError, TypeError, KeyError, OverflowError) as e:
         raise InputError(f"the NIfTI header is damaged ({e})", file=path, fix=_TRUNCATED) from e
     _check(header)
     return header
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what nibabel says about damaged headers: the errors here say it."""
+
+    def drop(record: logging.LogRecord) -> bool:
+        return False
+
+    nibabel_logger.addFilter(drop)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        nibabel_logger.removeFilter(drop)
 
 
 def _header(path: Path, image: Any) -> Header:
@@ -140,9 +163,11 @@ def _check(header: Header) -> None:
         raise InputError("the values are complex; real numbers are expected", file=path, fix=fix)
     if dtype.kind not in "iuf":
         raise InputError(f"the values are of type {dtype}; numbers are expected", file=path)
-    affine = header.affine
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError("the affine in the header is singular or not finite", file=path, fix=_TRUNCATED)
+    _check_affine(header)
+    if not header.data_file.is_file():
+        raise InputError(
+            "there is no such file, which holds the values of the header beside it", file=header.data_file
+        )
     try:
         size = header.data_file.stat().st_size
         with open(header.data_file, "rb") as f:
@@ -159,6 +184,23 @@ def _check(header: Header) -> None:
         )
 
 
+def _check_affine(header: Header) -> None:
+    affine = header.affine
+    if not np.isfinite(affine).all():
+        raise InputError("the affine in the header is not finite", file=header.path, fix=_TRUNCATED)
+    size = np.linalg.norm(affine[:3, :3], axis=0)
+    if (size < _VOXEL_MM[0]).any() or (size > _VOXEL_MM[1]).any():
+        shown = " x ".join(f"{v:.3g}" for v in size)
+        low, high = _VOXEL_MM
+        raise InputError(
+            f"the affine in the header has voxels of {shown} mm; {low:g} to {high:g} mm are expected",
+            file=header.path,
+            fix=_TRUNCATED,
+        )
+    if abs(np.linalg.det(affine[:3, :3] / size)) < 1e-6:
+        raise InputError("the affine in the header is singular", file=header.path, fix=_TRUNCATED)
+
+
 def slabs(header: Header) -> Iterator[tuple[int, int, np.ndarray]]:
     """The numbers of a file as stored, in its order: number of the volume, first third index, (x, y, n) array.
 
@@ -167,6 +209,7 @@ def slabs(header: Header) -> Iterator[tuple[int, int, np.ndarray]]:
     nx, ny, nz = header.shape[:3]
     plane = nx * ny * header.dtype.itemsize
     step = max(1, _SLAB_BYTES // plane)
+    require_memory(2 * min(step, nz) * plane, header.path, f"a part of an image of shape {header.shape}")
     try:
         with _open(header.data_file) as f:
             f.seek(header.offset)
@@ -197,12 +240,18 @@ def read_into(header: Header, out: np.ndarray) -> None:
     """
     if out.shape != (header.volumes, *header.shape[:3]):
         raise ValueError(f"out has shape {out.shape}")
-    for volume, z, slab in slabs(header):
-        out[volume, :, :, z : z + slab.shape[2]] = slab
-    if header.slope != 1.0:
-        out *= out.dtype.type(header.slope)
-    if header.inter != 0.0:
-        out += out.dtype.type(header.inter)
+    # What float32 cannot hold, or not add up, becomes infinite, and is found as that.
+    with np.errstate(all="ignore"):
+        for volume, z, slab in slabs(header):
+            part = out[volume, :, :, z : z + slab.shape[2]]
+            part[...] = slab
+            if header.slope != 1.0:
+                part *= part.dtype.type(header.slope)
+            if header.inter != 0.0:
+                part += part.dtype.type(header.inter)
+            # Also where there is NaN.
+            if not (part.max() < _ABSURD and part.min() > -_ABSURD):
+                part[np.abs(part) >= _ABSURD] = np.inf
 
 
 def load_volume(path: str | Path, *, ndim: int | None = None) -> tuple[Volume, np.ndarray]:
@@ -234,6 +283,7 @@ def load_volume(path: str | Path, *, ndim: int | None = None) -> tuple[Volume, n
             file=path,
             fix="Give one volume" if ndim == 3 else None,
         )
+    require_memory(4 * math.prod(header.shape), path, f"an image of shape {header.shape}")
     data = np.empty((header.volumes, *header.shape[:3]), np.float32)
     read_into(header, data)
     if ndim == 4 or (ndim is None and len(header.shape) == 4):

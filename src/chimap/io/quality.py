@@ -26,7 +26,9 @@ def clear_not_finite(
     total, bad = 0, None
     for volume in buffer:
         # A sum is finite only if all its terms are; it spares a volume of bool in the usual case.
-        if math.isfinite(float(volume.sum(dtype=np.float64))):
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
+            finite = math.isfinite(float(volume.sum(dtype=np.float64)))
+        if finite:
             continue
         here = ~np.isfinite(volume)
         total += int(here.sum())

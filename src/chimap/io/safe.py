@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import tempfile
@@ -11,25 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from chimap.errors import OutputError
-
-_REASONS = {
-    errno.ENOSPC: ("the disk is full", "Free some space or write to another disk"),
-    errno.EDQUOT: ("the disk quota is used up", "Free some space or write to another disk"),
-    errno.EROFS: ("the folder is read-only", "Choose a folder you may write to"),
-    errno.EACCES: ("no permission to write here", "Choose a folder you may write to"),
-    errno.EPERM: ("no permission to write here", "Choose a folder you may write to"),
-    errno.ENOTDIR: ("a part of the path is a file, not a folder", "Choose another output folder"),
-    errno.EEXIST: ("a file of that name is in the way of a folder", "Choose another output folder"),
-    errno.EISDIR: ("a folder of that name is in the way", "Remove it or choose another name"),
-    errno.ENAMETOOLONG: ("the file name is too long", "Choose a shorter output path"),
-}
+from chimap.errors import OutputError, of_os_error
 
 
 def output_error(error: OSError, path: str | Path) -> OutputError:
     """What an `OSError` while writing means to the user, in one line."""
-    what, fix = _REASONS.get(error.errno or 0, (f"cannot be written ({error.strerror or error})", None))
-    return OutputError(what, file=path, fix=fix)
+    return of_os_error(error, path) or OutputError(
+        f"cannot be written ({error.strerror or error})", file=path
+    )
 
 
 def make_folder(path: str | Path) -> Path:
@@ -78,7 +66,8 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
 def write_text(path: str | Path, text: str) -> Path:
     """Write text as UTF-8, whole or not at all."""
     with whole_file(path) as f:
-        f.write(text.encode("utf-8"))
+        # Names of files may hold bytes that are no text.
+        f.write(text.encode("utf-8", "backslashreplace"))
     return Path(path)
 
 

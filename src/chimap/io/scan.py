@@ -16,6 +16,7 @@ from chimap.errors import InputError
 from chimap.io import quality, scaling
 from chimap.io.findings import Finding, raise_first_error
 from chimap.io.geometry import b0_direction, geometry_findings, same_grid, voxel_size
+from chimap.io.memory import require_memory
 from chimap.io.nifti import Header, load_volume, read_header, read_into
 from chimap.numerics.threads import get_threads
 from chimap.types import Mask, Volume
@@ -137,6 +138,8 @@ def load_with(scan: Scan, findings: list[Finding]) -> ScanData:
     findings += geometry
     mask = None if scan.mask is None else _load_mask(scan.mask, first, findings)
 
+    needed = 4 * sum(math.prod(h.shape) for h in main + other)
+    require_memory(needed, first.path, f"a scan of {len(scan.te_s)} echoes of shape {first.shape[:3]}")
     phase = _read(main)
     magnitude = _read(other) if other else None
     names = ("real part", "imaginary part") if complex_ else ("phase", "magnitude")

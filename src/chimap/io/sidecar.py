@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
+from chimap import textfile
 from chimap.acquisition import GAMMA_BAR_MHZ_PER_T
 from chimap.errors import InputError
 from chimap.io.findings import Finding
@@ -39,20 +39,26 @@ KEPT = (
 )
 """A list of what is kept, not of what is dropped: names, dates, identifiers and free text never get through."""
 
+_LONGEST = 500
+
 
 def selected(sidecar: dict[str, Any]) -> dict[str, Any]:
     """The fields of a sidecar that describe the scanner and the sequence, and nobody's identity."""
-    return {k: sidecar[k] for k in KEPT if sidecar.get(k) not in (None, "", [])}
+    return {k: _clean(sidecar[k]) for k in KEPT if sidecar.get(k) not in (None, "", [])}
+
+
+def _clean(value: Any) -> Any:
+    """Text without what cannot be written as UTF-8, and of a length that belongs into a table."""
+    if isinstance(value, str):
+        return value[:_LONGEST].encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, list | dict | int) and len(str(value)) > _LONGEST:
+        return None
+    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a sidecar; raises `InputError` if it is not a JSON object."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise InputError("there is no such file", file=path) from None
-    except (OSError, ValueError) as e:
-        raise InputError(f"the sidecar is not readable JSON ({e})", file=path, fix="Repair the file") from e
+    values = textfile.read_json(path)
     if not isinstance(values, dict):
         raise InputError("the sidecar is not a JSON object", file=path, fix="Repair the file")
     return values
@@ -131,7 +137,7 @@ def number(value: Any) -> float:
         return math.nan
     try:
         x = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return math.nan
     return x if math.isfinite(x) else math.nan
 

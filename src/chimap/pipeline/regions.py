@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from chimap import textfile
 from chimap.errors import InputError
 from chimap.io import tables
 from chimap.io.nifti import load_volume, read_header
+from chimap.io.whole import whole_numbers
 from chimap.pipeline.transforms import read_affine
 from chimap.quantify.labels import FREESURFER, looks_like_freesurfer
 from chimap.quantify.regions import resample_labels
@@ -84,17 +86,15 @@ def label_names(path: Path, table: Path | None = None) -> dict[int, str]:
         table = next((p for p in beside if p.is_file()), None)
     if table is None:
         return {}
-    if not table.is_file():
-        raise InputError("there is no such file", file=table)
-    text = table.read_text(encoding="utf-8-sig", errors="replace")
+    text = textfile.read_text(table)
     if table.suffix != ".tsv":
         rows = re.findall(r"^\s*(\d+)\s+(\S+)(?:\s+\d+){0,4}\s*$", text, re.M)
         if rows:
             return {int(n): name for n, name in rows}
-    lines = list(csv.DictReader(text.splitlines(), delimiter="\t"))
     try:
-        return {int(float(r["index"])): r["name"] for r in lines}
-    except (KeyError, ValueError, TypeError) as e:
+        lines = csv.DictReader(text.splitlines(), delimiter="\t")
+        return {int(float(r["index"])): str(r["name"] or r["index"]) for r in lines}
+    except (KeyError, ValueError, TypeError, OverflowError, csv.Error) as e:
         raise InputError("the table of labels needs the columns index and name", file=table) from e
 
 
@@ -131,6 +131,7 @@ def load_labels(
         "" where the image was taken as it is.
     """
     volume, own = load_volume(path, ndim=3)
+    volume = whole_numbers(volume, path)
     size = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).min()
     same = volume.shape == tuple(shape) and np.abs(own - affine).max() < 0.01 * size
     note = ""
@@ -141,7 +142,7 @@ def load_labels(
         labels = resample_labels(volume, own, shape, affine, across)
         note = f"labels were brought to the scan by {transform.name}, nearest voxel"
     elif same or (volume.shape == tuple(shape) and read_header(path).codes == (0, 0)):
-        labels = np.rint(volume).astype(np.int32)
+        labels = volume
         if not same:
             note = (
                 "the label image has no orientation in its header; its voxels were taken as those of the scan"

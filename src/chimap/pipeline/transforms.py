@@ -10,6 +10,7 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from chimap import textfile
 from chimap.errors import InputError
 
 KINDS = ("auto", "itk", "fsl", "ras")
@@ -51,9 +52,7 @@ def read_affine(
         If the file is no affine of a known form.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError("there is no such file", file=path)
-    data = path.read_bytes()
+    data = textfile.read_bytes(path)
     itk = _itk(data, path) if kind in ("auto", "itk") else None
     if itk is not None:
         matrix = np.linalg.inv(itk) if invert else itk

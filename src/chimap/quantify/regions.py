@@ -212,8 +212,8 @@ def resample_labels(
         inside = np.ones(j.shape, bool)
         for row, size in zip(matrix[:3], source.shape, strict=True):
             # A hair above one half, so that rounding of exact halves does not depend on the axis.
-            at = np.floor(row[0] * i + row[1] * j + row[2] * k + row[3] + 0.5 + 1e-6).astype(np.intp)
+            at = np.floor(row[0] * i + row[1] * j + row[2] * k + row[3] + 0.5 + 1e-6)
             inside &= (at >= 0) & (at < size)
-            index.append(np.clip(at, 0, size - 1))
+            index.append(np.clip(at, 0, size - 1).astype(np.intp))
         out[i] = np.where(inside, source[tuple(index)], 0)
     return out

@@ -1,0 +1,291 @@
+"""Spoiled input through the real commands, in this process: ``python tests/fuzz/fuzz_run.py --cases 2000``.
+
+Each case copies good input, spoils one or two of its files and runs a command on it. What must hold: exit status 0 or 2, one
+plain line on an error, no traceback and no warning of Python's, 10 seconds at most, a bounded peak of memory, and no file half
+written. A case is told by its number: ``--only 1234`` repeats it with all its output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import psutil
+from fuzz_files import cut, flip_bytes, json_forms, noise, spoils_for, write_input
+
+from chimap.cli import main
+
+LONGEST_S = 10
+MOST_MB = 400
+"""What a case may add to the memory in use; the good input takes 60 at most."""
+
+FLAT = ["phase", "magnitude", "mask", "params"]
+COMMANDS: dict[str, tuple[float, list[str], list[str]]] = {
+    # Share; arguments ({i} the input, {o} the output); names of the files that may be spoiled.
+    "check": (0.36, ["check", "{i}/bids"], ["bids"]),
+    "check json": (0.05, ["check", "{i}/bids", "--json", "--quick"], ["bids"]),
+    "check files": (
+        0.08,
+        ["check", "--phase", "{f}/phase.nii.gz", "--magnitude", "{f}/magnitude.nii.gz", "--mask", "{f}/mask.nii.gz",
+         "--te", "0.004", "0.012", "0.02", "--b0", "3"],
+        FLAT[:3],
+    ),
+    "run": (0.10, ["run", "{i}/bids", "{o}", "--preset", "fast", "--quiet"], ["bids"]),
+    "run labels": (
+        0.03,
+        ["run", "{i}/bids", "{o}", "--preset", "fast", "--labels", "{f}/labels.nii.gz", "--mask", "{f}/mask.nii.gz"],
+        ["labels", "mask"],
+    ),
+    "resume": (0.02, ["run", "{i}/bids", "{o}", "--preset", "fast", "--quiet"], []),
+    "mask": (0.04, ["mask", "--magnitude", "{f}/magnitude.nii.gz", "--acq", "{f}/params.json", "-o", "{o}/a.nii.gz"],
+             ["magnitude", "params"]),
+    "unwrap": (
+        0.04,
+        ["unwrap", "--phase", "{f}/phase.nii.gz", "--mask", "{f}/mask.nii.gz", "--acq", "{f}/params.json", "-o",
+         "{o}/a.nii.gz"],
+        ["phase", "mask", "params"],
+    ),
+    "field": (
+        0.04,
+        ["field", "--phase", "{f}/phase.nii.gz", "--magnitude", "{f}/magnitude.nii.gz", "--mask", "{f}/mask.nii.gz",
+         "--acq", "{f}/params.json", "-o", "{o}/a.nii.gz", "--noise-out", "{o}/b.nii.gz"],
+        FLAT,
+    ),
+    "background": (
+        0.04,
+        ["background", "--method", "vsharp", "--field", "{f}/field.nii.gz", "--mask", "{f}/mask.nii.gz", "--acq",
+         "{f}/params.json", "-o", "{o}/a.nii.gz", "--mask-out", "{o}/b.nii.gz"],
+        ["field", "mask", "params"],
+    ),
+    "invert": (
+        0.04,
+        ["invert", "--method", "tkd", "--field", "{f}/field.nii.gz", "--mask", "{f}/mask.nii.gz", "--noise",
+         "{f}/noise.nii.gz", "--acq", "{f}/params.json", "-o", "{o}/a.nii.gz"],
+        ["field", "mask", "noise", "params"],
+    ),
+    "r2star": (0.03, ["r2star", "--magnitude", "{f}/magnitude.nii.gz", "--mask", "{f}/mask.nii.gz", "--acq",
+                      "{f}/params.json", "-o", "{o}/a.nii.gz"], ["magnitude", "mask", "params"]),
+    "reference": (0.03, ["reference", "--chi", "{f}/chi.nii.gz", "--mask", "{f}/mask.nii.gz", "-o", "{o}/a.nii.gz"],
+                  ["chi", "mask"]),
+    "regions": (
+        0.08,
+        ["regions", "--chi", "{f}/chi.nii.gz", "--labels", "{f}/labels.nii.gz", "--transform", "{f}/affine.txt",
+         "-o", "{o}/a.tsv"],
+        ["chi", "labels", "affine"],
+    ),
+    "score": (0.02, ["score", "--recon", "{f}/chi.nii.gz", "--truth", "{f}/field.nii.gz", "--mask", "{f}/mask.nii.gz"],
+              ["chi", "field", "mask"]),
+}  # fmt: skip
+
+
+class TooLongError(BaseException):
+    """No `Exception`, so that nothing takes it for an error of the input."""
+
+
+@dataclass
+class Outcome:
+    """What became of a case: its exit status and what was not as it must be."""
+
+    case: int
+    command: str
+    spoiled: list[str]
+    status: int | None = None
+    seconds: float = 0.0
+    added_mb: float = 0.0
+    said: str = ""
+    wrong: list[str] = field(default_factory=list)
+
+
+class Fuzz:
+    """Good input, made once, and the cases on copies of it."""
+
+    def __init__(self, folder: Path, seed: int = 0):
+        self.folder, self.seed = folder, seed
+        self.good = folder / "good"
+        write_input(self.good)
+        self.done = folder / "done"
+        # What is compiled and imported at the first use must not count.
+        for name in COMMANDS:
+            out = self.done if name == "resume" else folder / "warm" / name
+            self._call(self._argv(name, self.good, out))
+
+    def case(self, number: int) -> Outcome:
+        """Run one case."""
+        rng = np.random.default_rng([self.seed, number])
+        names = list(COMMANDS)
+        shares = np.array([COMMANDS[n][0] for n in names])
+        name = names[rng.choice(len(names), p=shares / shares.sum())]
+        root = Path(tempfile.mkdtemp(dir=self.folder, prefix="case-"))
+        try:
+            spoiled = self._spoil(name, root, rng)
+            outcome = Outcome(number, name, spoiled)
+            self._judge(outcome, self._argv(name, root / "in", root / "out"), root / "out")
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+        return outcome
+
+    def _spoil(self, name: str, root: Path, rng: np.random.Generator) -> list[str]:
+        shutil.copytree(self.good, root / "in")
+        if name == "resume":
+            shutil.copytree(self.done, root / "out")
+            files = sorted(
+                p for p in (root / "out" / "sub-01").rglob("*") if p.suffix in (".json", ".gz", ".html")
+            )
+            chosen = [files[i] for i in rng.choice(len(files), 3, replace=False)]
+            kinds = [(flip_bytes, cut, noise, *([json_forms] if p.suffix == ".json" else [])) for p in chosen]
+        else:
+            allowed = COMMANDS[name][2]
+            files = sorted(
+                p for p in (root / "in").rglob("*")
+                if p.is_file() and (("bids" in allowed and "bids" in p.parts) or p.name.partition(".")[0] in allowed)
+            )  # fmt: skip
+            chosen = [files[i] for i in rng.choice(len(files), int(rng.integers(1, 3)), replace=False)]
+            kinds = [spoils_for(p) for p in chosen]
+        told = []
+        for path, choice in zip(chosen, kinds):
+            spoil = choice[rng.integers(len(choice))]
+            spoil(path, rng)
+            told.append(f"{spoil.__name__} {path.name}")
+        return told
+
+    @staticmethod
+    def _argv(name: str, source: Path, out: Path) -> list[str]:
+        words = [w.format(i=source, f=source / "flat", o=out) for w in COMMANDS[name][1]]
+        return [*words, "--threads", "1"]
+
+    @staticmethod
+    def _call(argv: list[str]) -> tuple[int, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+            # Python shows a warning once a place, which would depend on the order of the cases.
+            warnings.simplefilter("always")
+            status = main(argv)
+        # As a terminal would: what cannot be encoded is an error of the command.
+        out.getvalue().encode("utf-8", "backslashreplace")
+        return status, err.getvalue() + ("\n" + out.getvalue() if "Traceback" in out.getvalue() else "")
+
+    def _judge(self, outcome: Outcome, argv: list[str], out: Path) -> None:
+        def late(*_: object) -> None:
+            raise TooLongError
+
+        before = _peak_from_now()
+        start = time.perf_counter()
+        old = signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, LONGEST_S * 2)
+        try:
+            outcome.status, outcome.said = self._call(argv)
+        except TooLongError:
+            outcome.wrong.append("hangs")
+        except BaseException as e:
+            outcome.wrong.append(f"{type(e).__name__} comes through: {e}")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, old)
+        outcome.seconds = time.perf_counter() - start
+        outcome.added_mb = _peak_mb() - before
+        said = outcome.said
+        if outcome.status not in (0, 2, None):
+            outcome.wrong.append(f"exit status {outcome.status}")
+        for word in ("Traceback", "a bug in chimap", "Warning:"):
+            if word in said:
+                outcome.wrong.append(word)
+        if outcome.status == 2 and said:
+            last = said.strip().splitlines()[-1]
+            if not last.startswith("chimap: error: "):
+                outcome.wrong.append("no error line")
+        if outcome.seconds > LONGEST_S:
+            outcome.wrong.append(f"{outcome.seconds:.0f} s")
+        if outcome.added_mb > MOST_MB:
+            outcome.wrong.append(f"{outcome.added_mb:.0f} MB more")
+        outcome.wrong += _half_written(out, failed=outcome.status == 2, resumed=outcome.command == "resume")
+
+
+def _half_written(out: Path, *, failed: bool, resumed: bool) -> list[str]:
+    """What is wrong with the files of a run: parts that stayed, and results that cannot be read."""
+    wrong = []
+    for path in out.rglob("*"):
+        if not path.is_file():
+            continue
+        if path.name.endswith(".part"):
+            wrong.append(f"{path.name} stayed")
+        try:
+            if path.name.endswith(".nii.gz"):
+                np.asarray(nib.load(path).dataobj)
+            elif path.suffix == ".json":
+                json.loads(path.read_text("utf-8"))
+        except Exception as e:
+            wrong.append(f"{path.name} cannot be read: {type(e).__name__}")
+        if failed and not resumed and path.parent == out and path.name[:2] in ("a.", "b."):
+            wrong.append(f"{path.name} was written by a command that failed")
+    return wrong
+
+
+def _peak_from_now() -> float:
+    """Forget the peak of resident memory, where the system can; returns the memory in use, in MB."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return psutil.Process().memory_info().rss / 1e6
+
+
+def _peak_mb() -> float:
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found[1]) * 1024 / 1e6 if found else psutil.Process().memory_info().rss / 1e6
+
+
+def bound_memory(more_mb: int = 2000) -> None:
+    """Let this process have so much more address space than now, so that no case can take the machine's memory."""
+    limit = psutil.Process().memory_info().vms + more_mb * 1_000_000
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def run(argv: list[str] | None = None) -> int:
+    """All cases; returns 1 if one of them was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=2000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int, nargs="+")
+    args = parser.parse_args(argv)
+    states: Counter[tuple[str, object]] = Counter()
+    bad = 0
+    most = slowest = 0.0
+    with tempfile.TemporaryDirectory(prefix="chimap-fuzz-") as folder:
+        fuzz = Fuzz(Path(folder), args.seed)
+        bound_memory()
+        for number in args.only or range(args.first, args.first + args.cases):
+            outcome = fuzz.case(number)
+            states[outcome.command, outcome.status] += 1
+            most, slowest = max(most, outcome.added_mb), max(slowest, outcome.seconds)
+            if outcome.wrong or args.only:
+                bad += bool(outcome.wrong)
+                text = outcome.said.replace(folder, "").strip()
+                print(
+                    f"{number} {outcome.command} {outcome.spoiled} -> {outcome.status} {outcome.seconds:.1f} s"
+                )
+                print(f"    {outcome.wrong}\n    {text[-600:]}", flush=True)
+    for (command, status), count in sorted(states.items(), key=str):
+        print(f"{command:<12} exit {status}: {count}")
+    print(f"{bad} wrong; slowest {slowest:.1f} s, {most:.0f} MB more at most")
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("MPLBACKEND", "agg")
+    sys.exit(run())
