@@ -18,6 +18,7 @@ from chimap.errors import ChimapError, InputError, of_os_error
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "simulate a head, reconstruct it, compare with the truth, write a report"),
     "run": ("run", "reconstruct a BIDS data set, a DICOM folder or NIfTI files"),
+    "group": ("group", "tables, outliers, regressions and a report over all scans of a run"),
     "check": ("check", "say whether a scan can be used, and what to do if not"),
     "view": ("view", "look at results in the browser; compare two runs or methods"),
     "mask": ("mask", "brain mask from the magnitude"),
@@ -45,7 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "methods": ("methods", "list the methods, their parameters and papers"),
 }
 _GROUPS = (
-    ("whole scans", ("demo", "run", "check", "view")),
+    ("whole scans", ("demo", "run", "group", "check", "view")),
     (
         "single stages on NIfTI files",
         (

@@ -39,13 +39,11 @@ def run_scans(
     done: list[tuple[Result, Path]] = []
     failed: list[tuple[Scan, ChimapError]] = []
     for scan in scans:
-        chosen = options(scan) if callable(options) else options
         try:
-            stages = (*STAGES[:-1], "lesions", "report") if chosen.lesions else STAGES
-            with console.whole(stages, scan.name):
-                result = run_scan(scan, out_dir, chosen, console=console, log_json=log_json)
-                report = write_scan_report(result, console, command, force=chosen.force)
-            done.append((result, report))
+            chosen = options(scan) if callable(options) else options
+            done.append(
+                run_with_report(scan, out_dir, chosen, console=console, log_json=log_json, command=command)
+            )
         except Exception as e:
             error = as_error(e)
             if error is None:
@@ -56,6 +54,17 @@ def run_scans(
     if done:
         write_index(out_dir)
     return done, failed
+
+
+def run_with_report(
+    scan: Scan, out_dir: Path, options: Options, *, console: Console, log_json: str | None, command: str
+) -> tuple[Result, Path]:
+    """Reconstruct one scan and write its report."""
+    stages = (*STAGES[:-1], "lesions", "report") if options.lesions else STAGES
+    with console.whole(stages, scan.name):
+        result = run_scan(scan, out_dir, options, console=console, log_json=log_json)
+        report = write_scan_report(result, console, command, force=options.force)
+    return result, report
 
 
 def write_scan_report(result: Result, console: Console, command: str, *, force: bool = False) -> Path:

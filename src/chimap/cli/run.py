@@ -1,11 +1,14 @@
 """Reconstruct every scan of a BIDS data set or a DICOM folder, or one given as NIfTI files.
 
   chimap run BIDS_DIR OUT_DIR participant
+  chimap run BIDS_DIR OUT_DIR participant --n-procs 4
+  chimap run BIDS_DIR OUT_DIR group
   chimap run DICOM_DIR OUT_DIR
   chimap run OUT_DIR --phase P.nii.gz --magnitude M.nii.gz --te 0.004 0.012 --b0 3
 
 OUT_DIR becomes a BIDS derivative data set: maps with sidecars, the methods paragraph, a report for every
 scan, and report.html that leads to them. Run again after an interruption, it continues where it stopped.
+The level group makes tables and a report over all scans in OUT_DIR (see chimap group).
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from chimap.cli._cohort_flags import add_cohort_arguments
 from chimap.cli._inputs import add_input_arguments, given_by_files, scans_from_args
 from chimap.errors import InputError
 
@@ -25,11 +29,11 @@ _STAGES = ("mask", "field", "r2star", "background", "inversion", "reference")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this command."""
-    parser.usage = "chimap run INPUT OUT [participant] [options]"
+    parser.usage = "chimap run INPUT OUT [participant|group] [options]"
     parser.add_argument(
         "paths",
         nargs="*",
-        metavar="INPUT OUT [participant]",
+        metavar="INPUT OUT [participant|group]",
         help="INPUT: a BIDS data set or a DICOM folder (left out with --phase); OUT: the folder of the results",
     )
     parser.add_argument(
@@ -61,8 +65,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels",
         type=Path,
-        metavar="FILE",
-        help="label image for the table of regions (names in FILE's .tsv; FreeSurfer's are known)",
+        metavar="FILE|DIR",
+        help="label image for the table of regions (names in FILE's .tsv; FreeSurfer's are known), or a BIDS folder with one for "
+        "each scan (*_dseg.nii.gz)",
     )
     group.add_argument(
         "--label-table",
@@ -71,7 +76,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="names of the labels: a .tsv with the columns index and name, or FreeSurfer's colour table",
     )
     group.add_argument(
-        "--age", type=float, metavar="YEARS", help="age, for normal iron beside the regions' own"
+        "--age",
+        type=float,
+        metavar="YEARS",
+        help="age, for normal iron beside the regions' own (default: that of participants.tsv)",
     )
     group.add_argument(
         "--phase-sign", choices=["auto", "+", "-"], default="auto", help="whether phase grows with the field"
@@ -88,31 +96,47 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="find microbleeds and calcifications: table, label image and figure (see chimap lesions)",
     )
     group.add_argument("--force", action="store_true", help="run every stage again, whatever is there")
-    group = parser.add_argument_group("which scans")
-    group.add_argument("--participant-label", nargs="+", metavar="LABEL", help="only these subjects")
-    group.add_argument("--session-label", nargs="+", metavar="LABEL", help="only these sessions")
+    add_cohort_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Find the scans, reconstruct them, say where the reports are."""
-    out_dir = _places(args)
+    out_dir, level = _places(args)
+    if level == "group":
+        from chimap.cli.group import make_group
+
+        return make_group(out_dir, bids=args.input)
     # Parameters are checked before anything is read.
     options = options_of(args)
     from chimap.cli import as_chimap_error
+    from chimap.cli._run_many import options_by_scan, run_many, selected, wants_many
     from chimap.cli._scans import check_folder, run_scans
     from chimap.pipeline.console import Console
 
     check_folder(out_dir)
-    scans = _selected(scans_from_args(args, out_dir / "work"), args)
-    if args.labels is not None and len(scans) > 1:
-        raise InputError(f"one label image for {len(scans)} scans", file=args.labels, fix="Select one scan")
+    if args.omp_nthreads is not None and args.threads is None and not wants_many(args):
+        from chimap.numerics.threads import set_threads
+
+        set_threads(args.omp_nthreads)
+    scans, query = selected(scans_from_args(args, args.work_dir or out_dir / "work"), args)
+    if args.labels is not None and len(scans) > 1 and not args.labels.is_dir():
+        raise InputError(
+            f"one label image for {len(scans)} scans",
+            file=args.labels,
+            fix="Select one scan, or give a folder with a label image for each",
+        )
+    console = Console(quiet=args.quiet)
+    command = shlex.join(["chimap", *sys.argv[1:]]) if sys.argv else ""
+    each = options_by_scan(options, args, query, console)
+    if wants_many(args):
+        return run_many(scans, out_dir, each, args, console, command)
     done, failed = run_scans(
         scans,
         out_dir,
-        options,
-        console=Console(quiet=args.quiet),
+        each,
+        console=console,
         log_json=args.log_json,
-        command=shlex.join(["chimap", *sys.argv[1:]]) if sys.argv else "",
+        command=command,
         as_error=as_chimap_error,
     )
     for result, report in done:
@@ -175,13 +199,13 @@ def options_of(args: argparse.Namespace) -> Any:
     return options
 
 
-def _places(args: argparse.Namespace) -> Path:
-    """The output folder; sets ``args.input``."""
+def _places(args: argparse.Namespace) -> tuple[Path, str]:
+    """The output folder and the level; sets ``args.input``."""
     paths = list(args.paths)
     wanted = ([] if given_by_files(args) else ["INPUT"]) + ([] if args.output else ["OUT"])
-    level = paths.pop() if len(paths) == len(wanted) + 1 and paths[-1] in ("participant", "group") else None
-    if level == "group":
-        raise InputError("there is no group level yet", fix="Use participant")
+    level = "participant"
+    if len(paths) == len(wanted) + 1 and paths[-1] in ("participant", "group"):
+        level = paths.pop()
     if len(paths) != len(wanted):
         expected = " ".join(wanted) or "no folder besides --output"
         raise InputError(
@@ -189,27 +213,4 @@ def _places(args: argparse.Namespace) -> Path:
             fix="Use: chimap run INPUT OUT, or chimap run OUT --phase FILE --te ... --b0 ...",
         )
     args.input = Path(paths[0]) if "INPUT" in wanted else None
-    return Path(args.output or paths[-1])
-
-
-def _selected(scans: list[Any], args: argparse.Namespace) -> list[Any]:
-    """The scans of the subjects and sessions that were asked for."""
-    chosen = scans
-    for key, flag, labels in (
-        ("sub", "--participant-label", args.participant_label),
-        ("ses", "--session-label", args.session_label),
-    ):
-        if not labels:
-            continue
-        wanted = {label.removeprefix(f"{key}-") for label in labels}
-        have = {s.entities.get(key) for s in scans}
-        missing = sorted(wanted - have)
-        if missing:
-            known = ", ".join(sorted(h for h in have if h)) or "none"
-            raise InputError(
-                f"{flag}: there is no {', '.join(missing)}", file=args.input, fix=f"There is: {known}"
-            )
-        chosen = [s for s in chosen if s.entities.get(key) in wanted]
-    if not chosen:
-        raise InputError("no scan has both these subjects and sessions", file=args.input)
-    return chosen
+    return Path(args.output or paths[-1]), level

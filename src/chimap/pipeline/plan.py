@@ -12,13 +12,15 @@ import numpy as np
 
 from chimap import __version__
 from chimap.acquisition import Acquisition
-from chimap.io.nifti import write_json
+from chimap.io.nifti import write_json, write_text
 from chimap.io.scan import Scan
 from chimap.pipeline import presets
 from chimap.pipeline.presets import Choice
 from chimap.pipeline.store import Done, Output, Store, key_of
 
-COMBINED = Output("_desc-combined_T2starw", "arbitrary", "Magnitude, root sum of squares over the echoes")
+COMBINED = Output(
+    "_desc-combined_T2starw", "arbitrary", "Magnitude, root sum of squares over the echoes", stripped=False
+)
 BRAIN = Output("_desc-brain_mask", "", "Mask of the brain", mask=True)
 TOTAL = Output("_desc-total_fieldmap", "ppm", "Total field relative to B0")
 NOISE = Output("_desc-noise_fieldmap", "ppm", "Standard deviation of the total field")
@@ -152,8 +154,29 @@ def software() -> dict[str, str]:
     }
 
 
+# BIDS has no names yet for reports, tables of regions, and fields in ppm beside the map they lead to.
+_NOT_BIDS = (
+    "*report.html",
+    "*_report.json",
+    "*_quality.json",
+    "*_methods.md",
+    "*_fieldmap.nii.gz",
+    "*_fieldmap.json",
+    "*_Chimap.tsv",
+    "*_desc-regions_Chimap.json",
+    "*_desc-asymmetry_Chimap.json",
+    "*_desc-lesions_Chimap.json",
+    "*_Chimap.png",
+    "group*",
+    "work/",
+)
+
+
 def write_description(out_dir: Path) -> None:
-    """``dataset_description.json`` of the derivatives (left alone if it is there)."""
+    """``dataset_description.json`` and ``.bidsignore`` of the derivatives (left alone if they are there)."""
+    ignore = out_dir / ".bidsignore"
+    if not ignore.exists():
+        write_text(ignore, "\n".join(_NOT_BIDS) + "\n")
     path = out_dir / "dataset_description.json"
     if path.exists():
         return

@@ -27,12 +27,16 @@ from chimap.pipeline.measure import plain
 
 @dataclass(frozen=True)
 class Output:
-    """One file of a stage: what follows the scan's name, and what its sidecar says."""
+    """One file of a stage: what follows the scan's name, and what its sidecar says.
+
+    `stripped`: whether it is 0 outside the mask (BIDS: SkullStripped).
+    """
 
     suffix: str
     units: str
     description: str
     mask: bool = False
+    stripped: bool = True
 
 
 @dataclass
@@ -142,7 +146,10 @@ class Store:
         for output in reversed(outputs):
             if output is not outputs[0] and output.suffix not in arrays:
                 continue
-            values = {"Description": output.description, "Units": output.units, **sidecar, "Chimap": record}
+            values: dict[str, Any] = {"Description": output.description, "Units": output.units}
+            if not output.mask and not output.suffix.endswith("_dseg"):
+                values["SkullStripped"] = output.stripped
+            values = {**values, **sidecar, "Chimap": record}
             write_json(self.path(output.suffix, ".json"), plain(values))
         return Done(stage, plain(record), artifacts)
 
