@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-SECRETS = ("Doe", "Jane", "SECRET", "1970", "20240102", "Roe", "Nowhere")
+SECRETS = ("Quendolin", "Xanthippe", "SECRET", "19700131", "20240102", "Rumpelroe", "Nowhereville")
 """Parts of what a header says about the person, the date and the place."""
 
 IOP = (1.0, 0.0, 0.0, 0.0, 0.96592583, 0.25881905)
@@ -69,24 +69,32 @@ def header(vendor: str, model: str, software: str, series: int, uid: str) -> Dat
     d.SeriesInstanceUID, d.StudyInstanceUID, d.FrameOfReferenceUID = uid, "1.2.3", "1.2.4"
     d.Modality, d.Manufacturer, d.ManufacturerModelName, d.SoftwareVersions = "MR", vendor, model, software
     d.PatientName, d.PatientID, d.PatientBirthDate, d.OtherPatientIDs = (
-        "Doe^Jane",
+        "Quendolin^Xanthippe",
         "SECRET1",
-        "19700101",
+        "19700131",
         "SECRET2",
     )
-    d.PatientComments, d.ImageComments, d.AdditionalPatientHistory = "Jane Doe was here", "SECRET3 Doe", "Doe"
-    d.ReferringPhysicianName, d.OperatorsName, d.InstitutionName = "Roe^R", "Roe^S", "Nowhere Clinic"
+    d.PatientComments, d.ImageComments, d.AdditionalPatientHistory = (
+        "Xanthippe Quendolin was here",
+        "SECRET3 Quendolin",
+        "Quendolin",
+    )
+    d.ReferringPhysicianName, d.OperatorsName, d.InstitutionName = (
+        "Rumpelroe^R",
+        "Rumpelroe^S",
+        "Nowhereville Clinic",
+    )
     d.InstitutionAddress, d.StationName, d.DeviceSerialNumber, d.AccessionNumber = (
-        "Nowhere 1",
+        "Nowhereville 1",
         "SECRET4",
         "SECRET5",
         "SECRET6",
     )
     d.StudyID, d.StudyDescription, d.ProtocolName, d.SeriesDescription = (
         "SECRET7",
-        "Doe head",
-        "Doe_gre",
-        "Doe_gre",
+        "Quendolin head",
+        "Quendolin_gre",
+        "Quendolin_gre",
     )
     d.PatientSex, d.PatientAge, d.PatientWeight = "F", "054Y", 60
     d.StudyDate = d.SeriesDate = d.AcquisitionDate = d.ContentDate = "20240102"

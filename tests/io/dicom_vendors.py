@@ -45,7 +45,7 @@ def siemens(
             if "EchoTime" in extra:
                 text = "\n".join(f"alTE[{i}]\t = \t{round(1e6 * t)}" for i, t in enumerate(truth.te_s))
                 block = d.private_block(0x0029, "SIEMENS CSA HEADER", create=True)
-                block.add_new(0x20, "OB", f"### ASCCONV BEGIN ###\n{text}\ntPatient = Doe \n".encode())
+                block.add_new(0x20, "OB", f"### ASCCONV BEGIN ###\n{text}\ntPatient = Quendolin \n".encode())
             save(d, folder, 1000 * series + number)
 
 

@@ -69,6 +69,9 @@ def scans_from_args(args: argparse.Namespace, work_dir: str | Path) -> list[Scan
     InputError
         If neither or both of folder and files are given, or there is no scan.
     """
+    from dataclasses import replace
+
+    from chimap.cli._coils import combined
     from chimap.io.inputs import find_scans, scan_from_files
 
     flags = {"--magnitude": args.magnitude, "--te": args.te, "--b0": args.b0, "--b0-dir": args.b0_dir}
@@ -95,12 +98,8 @@ def scans_from_args(args: argparse.Namespace, work_dir: str | Path) -> list[Scan
             f"{used[0]} goes with --phase, not with a folder", fix="Leave it out, or give --phase"
         )
     scans = find_scans(folder, work_dir)
-    if args.mask is None and args.phase_range is None:
-        return scans
     if args.mask is not None and len(scans) > 1:
         what = f"one mask for {len(scans)} scans"
         raise InputError(what, file=args.mask, fix="Give the folder of one scan, or --phase with --mask")
-    from dataclasses import replace
-
     span = None if args.phase_range is None else tuple(args.phase_range)
-    return [replace(s, mask=args.mask, phase_range=span) for s in scans]
+    return [combined(replace(s, mask=args.mask or s.mask, phase_range=span), work_dir) for s in scans]

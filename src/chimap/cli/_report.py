@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ def report_data(result: Result, command: str = "") -> ReportData:
     return ReportData(
         title="Quantitative susceptibility mapping",
         subject=result.store.name,
-        command=command,
+        command=shareable(command, result.store.folder),
         version=__version__,
         affine=result.affine,
         voxel_size_mm=result.acq.voxel_size_mm,
@@ -48,6 +50,28 @@ def report_data(result: Result, command: str = "") -> ReportData:
         methods_text=result.methods_text,
         citations=result.citations,
     )
+
+
+def shareable(command: str, folder: Path) -> str:
+    """The command without the folders of this machine, whose names may be those of persons: OUT for the one that holds
+    `folder`, INPUT for the first other one, file names for the rest.
+    """
+    words = []
+    inputs = 0
+    for word in shlex.split(command):
+        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        path = Path(value)
+        if value in ("participant", "group") or not (path.is_dir() or "/" in value):
+            words.append(word)
+            continue
+        if folder.resolve().is_relative_to(path.resolve()):
+            name = "OUT"
+        elif path.is_dir() and not inputs:
+            name, inputs = "INPUT", 1
+        else:
+            name = path.name
+        words.append(f"{flag}{equals}{name}")
+    return shlex.join(words)
 
 
 def acquisition(result: Result) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -80,14 +81,11 @@ def _convert_into(folder: Path, part: Path) -> None:
     for s in found:
         series.setdefault(s.series, []).append(s)
     mosaics = {key for key, members in series.items() if any(s.mosaic for s in members)}
-    special = {
-        key: members
-        for key, members in series.items()
-        if key not in mosaics and dicom_survey.needs_sorting(members)
-    }
+    special = {key: series[key] for key in sorted(dicom_survey.to_sort(series) - mosaics)}
+    philips = any(s.philips for s in found)
     said = ""
     if not mosaics and not special:
-        said = _run(folder, part, "s%s_e%e", folder)
+        said = _run(folder, part, "s%s_e%e", folder, philips=philips)
     else:
         # Links lie outside of the results: their names hold the path of the input.
         with tempfile.TemporaryDirectory(prefix="chimap-dicom-") as temporary:
@@ -95,7 +93,9 @@ def _convert_into(folder: Path, part: Path) -> None:
             rest = [f for f in files(folder) if f not in aside]
             if rest:
                 _link(rest, Path(temporary) / "rest")
-                said = _run(Path(temporary) / "rest", part, "s%s_e%e", folder, required=not special)
+                said = _run(
+                    Path(temporary) / "rest", part, "s%s_e%e", folder, philips=philips, required=not special
+                )
             for n, (key, members) in enumerate(special.items()):
                 said = _convert_series(key[0], members, Path(temporary) / str(n), part, folder) or said
     if not any(part.glob("*.nii")):
@@ -116,9 +116,21 @@ def _convert_into(folder: Path, part: Path) -> None:
         write_json(file, selected(sidecar) | {k: sidecar[k] for k in _SORTED_BY if k in sidecar})
 
 
-def _run(source: Path, target: Path, name: str, folder: Path, *, required: bool = True) -> str:
+def _run(source: Path, target: Path, name: str, folder: Path, *, philips: bool, required: bool = True) -> str:
     """Run dcm2niix; returns what it said about files that it could not convert, empty if there were none."""
-    command = [_program(), *_OPTIONS, "", "-f", name, "-o", str(target), str(source)]
+    # The exact scale is Philips'; asked for elsewhere, dcm2niix has scaled enhanced files by numbers out of nowhere.
+    command = [
+        _program(),
+        *_OPTIONS,
+        "",
+        "-p",
+        "y" if philips else "n",
+        "-f",
+        name,
+        "-o",
+        str(target),
+        str(source),
+    ]
     try:
         r = subprocess.run(
             command, capture_output=True, timeout=TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
@@ -129,7 +141,8 @@ def _run(source: Path, target: Path, name: str, folder: Path, *, required: bool 
         raise InputError(f"dcm2niix cannot be started ({e.strerror})", fix="pip install dcm2niix") from e
     lines = (r.stdout + b"\n" + r.stderr).decode("utf-8", "replace").splitlines()
     said = next((s.strip() for s in reversed(lines) if "error" in s.lower()), "")
-    said = said.replace(str(source), "").replace(str(folder), "")
+    # Paths of the input may hold the name of the person.
+    said = re.sub(r"\S*/.*", "(a file)", said)
     unwritten = next((s for s in lines if "unable to write" in s.lower() or "disk full" in s.lower()), None)
     if unwritten is not None:
         # dcm2niix goes on with the next series; half a scan must not look like a whole one.
@@ -168,7 +181,7 @@ def _convert_series(number: int, members: list[Slice], temporary: Path, part: Pa
     for n, ((kind, te, _), slices) in enumerate(groups.items()):
         out = temporary / f"out{n}"
         out.mkdir()
-        said = _run(temporary / str(n), out, "image", folder) or said
+        said = _run(temporary / str(n), out, "image", folder, philips=slices[0].philips) or said
         first, *more = sorted(out.glob("*.nii"))
         echo = times.index(te) + 1
         name = f"s{number}_e{echo}_{n:04d}_{kind or 'magnitude'}"

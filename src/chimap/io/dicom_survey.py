@@ -40,6 +40,7 @@ _TAGS: list[Any] = [
     "ImageOrientationPatient",
     "RescaleIntercept",
     "NumberOfFrames",
+    "EchoPlanarPulseSequence",
     "PerFrameFunctionalGroupsSequence",
     "SharedFunctionalGroupsSequence",
     _GE_PART,
@@ -59,7 +60,8 @@ class Slice:
 
     `part` is magnitude, phase, real, imaginary or nothing; `te_ms` the echo time and `hidden_te` whether only private tags have it;
     `channel` names a receive channel; `place` is the position along the slice normal in mm; `shift` is (slope, intercept) that
-    turn stored numbers into values where only Philips' private tags have them; `frame` counts from 0 in files of several.
+    turn stored numbers into values where only Philips' private tags have them; `frame` counts from 0 in files of several;
+    `epi` and `philips` are what they say, the former of files of several frames only.
     """
 
     path: Path
@@ -72,6 +74,8 @@ class Slice:
     mosaic: bool = False
     shift: tuple[float, float] | None = None
     frame: int | None = None
+    epi: bool = False
+    philips: bool = False
 
     @property
     def group(self) -> tuple[str, float, str]:
@@ -120,6 +124,7 @@ def _slice(d: Any, file: Path) -> Slice:
         place=_place(iop, ipp),
         mosaic="MOSAIC" in [str(w).upper() for w in d.get("ImageType") or []],
         shift=_philips_shift(d),
+        philips=_philips(d),
     )
 
 
@@ -155,9 +160,15 @@ def _frames(d: Any, file: Path) -> list[Slice]:
                     first(frame, "PlanePositionSequence").get("ImagePositionPatient"),
                 ),
                 frame=i,
+                epi=str(d.get("EchoPlanarPulseSequence") or "").upper() == "YES",
+                philips=_philips(d),
             )
         )
     return out
+
+
+def _philips(d: Any) -> bool:
+    return "philips" in str(d.get("Manufacturer") or "").lower()
 
 
 def _series(d: Any) -> tuple[int, str]:
@@ -251,12 +262,14 @@ def groups(slices: list[Slice]) -> dict[tuple[str, float, str], list[Slice]]:
     return dict(sorted(out.items()))
 
 
-def needs_sorting(slices: list[Slice]) -> bool:
-    """Whether dcm2niix would mix or lose something in this series, so that its images are converted one by one."""
-    if any(s.hidden_te or s.shift for s in slices) or uncombined(slices):
-        return True
-    by_file: dict[Path, set[tuple[str, float]]] = {}
-    for s in slices:
-        if s.frame is not None:
-            by_file.setdefault(s.path, set()).add(s.group[:2])
-    return any(len(kinds) > 1 for kinds in by_file.values())
+def to_sort(series: dict[tuple[int, str], list[Slice]]) -> set[tuple[int, str]]:
+    """The series that dcm2niix would mix or lose something of, so that their images are converted one by one.
+
+    These are uncombined channels; echo times or scales that only private tags have; and files of several frames with phase (or
+    real and imaginary) images, and the magnitude series of the same echo times.
+    """
+    found = {k for k, m in series.items() if any(s.hidden_te or s.shift for s in m) or uncombined(m)}
+    framed = {k: m for k, m in series.items() if m[0].frame is not None and not m[0].epi}
+    times = {k: {s.te_ms for s in m} for k, m in framed.items()}
+    wanted = [times[k] for k, m in framed.items() if any(s.part not in ("", "magnitude") for s in m)]
+    return found | {k for k in framed if times[k] in wanted}

@@ -98,4 +98,4 @@ def _from_file(path: Path, valid: Mask) -> Region:
     region = np.nan_to_num(values) > 0.5
     if not (region & valid).any():
         raise InputError("the reference region has no voxel where the map is valid", file=path)
-    return Region(str(path), region, "mask file")
+    return Region(path.name, region, "mask file")

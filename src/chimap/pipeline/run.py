@@ -158,7 +158,9 @@ class _Run(Answers):
         self._stage("mask", {"scan": read_key, "refine": settings}, (BRAIN,), compute)
 
     def _given_mask(self) -> None:
-        key = key_of(mask=file_sha256(self.scan.mask), read=self.done["read"].record["key"])  # type: ignore[arg-type]
+        assert self.scan.mask is not None
+        source = self.names[self.scan.mask]
+        key = key_of(mask=file_sha256(self.scan.mask), read=self.done["read"].record["key"])
         found = self.store.find("mask", key, BRAIN.suffix)
         if found is not None:
             self.console.skipped("mask", "given")
@@ -171,9 +173,9 @@ class _Run(Answers):
                 "method": "given",
                 "parameters": {},
                 "references": [],
-                "inputs": {"mask": str(self.scan.mask)},
+                "inputs": {"mask": source},
             }
-            sidecar = {"Type": "Brain", "Sources": [str(self.scan.mask)]}
+            sidecar = {"Type": "Brain", "Sources": [source]}
             self.done["mask"] = self.store.save(
                 "mask", key, (BRAIN,), {BRAIN.suffix: mask}, self.affine, record, sidecar
             )

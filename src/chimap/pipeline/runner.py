@@ -19,6 +19,7 @@ from chimap.pipeline.console import Console
 from chimap.pipeline.measure import Measure, append_log, plain, release_memory
 from chimap.pipeline.plan import BRAIN, COMBINED, VALID, Options, scan_folder, write_description
 from chimap.pipeline.presets import Choice
+from chimap.pipeline.provenance import finding_with, link_inputs, names_of
 from chimap.pipeline.store import Artifact, Done, Output, Store, code_sha256, file_sha256, key_of
 from chimap.types import Mask, Volume
 
@@ -46,6 +47,7 @@ class Runner:
         self.choices: dict[str, Choice] = {}
         self.inputs: list[dict[str, str]] = []
         self.warnings: list[str] = []
+        self.names: dict[Path, str] = {}
         self._data: ScanData | None = None
         self._masked = False
 
@@ -62,7 +64,8 @@ class Runner:
         missing = [p for p in self.scan.files if not Path(p).is_file()]
         if missing:
             raise InputError("there is no such file", file=missing[0])
-        self.inputs = [{"file": str(p), "sha256": file_sha256(p)} for p in self.scan.files]
+        self.names = names_of(self.scan.files, self.out_dir)
+        self.inputs = [{"file": self.names[p], "sha256": file_sha256(p)} for p in self.scan.files]
         facts = {
             "te": self.scan.te_s,
             "b0": self.scan.b0_t,
@@ -70,7 +73,7 @@ class Runner:
             "range": self.scan.phase_range,
             "sidecar": self.scan.sidecar,
             "metadata": self.scan.metadata,
-            "problems": [p.to_dict() for p in self.scan.problems],
+            "problems": [finding_with(p.to_dict(), self.names) for p in self.scan.problems],
             "kinds": [
                 len(v) for v in (self.scan.phase, self.scan.magnitude, self.scan.real, self.scan.imaginary)
             ],
@@ -99,7 +102,7 @@ class Runner:
             **measure.record("read", "load"),
             "acquisition": data.acq.to_dict(),
             "affine": data.affine,
-            "findings": [f.to_dict() for f in findings],
+            "findings": [finding_with(f.to_dict(), self.names) for f in findings],
             "inputs": {i["file"]: i["sha256"] for i in self.inputs},
         }
         append_log(self.log_json, {"scan": self.store.name, **measure.record("read", "load")})
@@ -113,6 +116,7 @@ class Runner:
         values = self.done["read"].record["acquisition"]
         return Acquisition(
             tuple(values["TE"]), values["B0"], tuple(values["B0_dir"]), tuple(values["voxel_size"])
+        link_inputs(self.scan.files, self.out_dir)
         )
 
     @property
