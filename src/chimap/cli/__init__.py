@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "simulate a head, reconstruct it, compare with the truth, write a report"),
     "run": ("run", "reconstruct a BIDS data set, a DICOM folder or NIfTI files"),
     "group": ("group", "tables, outliers, regressions and a report over all scans of a run"),
+    "bids": ("bids", "make a BIDS data set of DICOM files"),
     "check": ("check", "say whether a scan can be used, and what to do if not"),
     "view": ("view", "look at results in the browser; compare two runs or methods"),
     "mask": ("mask", "brain mask from the magnitude"),
@@ -46,7 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "methods": ("methods", "list the methods, their parameters and papers"),
 }
 _GROUPS = (
-    ("whole scans", ("demo", "run", "group", "check", "view")),
+    ("whole scans", ("demo", "bids", "run", "group", "check", "view")),
     (
         "single stages on NIfTI files",
         (
