@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from chimap import __version__
+from chimap.cli._report_extra import with_extra
 from chimap.cli._scans import facts
-from chimap.io.nifti import load_volume
 from chimap.pipeline import plan as r
 from chimap.pipeline.plan import Result
 from chimap.quantify.asymmetry import asymmetry_rows
@@ -26,7 +26,7 @@ def report_data(result: Result, command: str = "") -> ReportData:
         "valid": _valid(result),
         "lesions": _lesion_mask(result),
     }
-    return ReportData(
+    data = ReportData(
         title="Quantitative susceptibility mapping",
         subject=result.store.name,
         command=shareable(command, result.store.folder),
@@ -50,6 +50,7 @@ def report_data(result: Result, command: str = "") -> ReportData:
         methods_text=result.methods_text,
         citations=result.citations,
     )
+    return with_extra(data, result)
 
 
 def shareable(command: str, folder: Path) -> str:
@@ -147,20 +148,6 @@ def maps(result: Result) -> list[MapItem]:
         ("chi", "Susceptibility", "ppm", "reference", r.CHI, {"window": (-0.1, 0.2), "outline_mask": valid}),
     ]
     out = []
-    phase = _first_phase(result)
-    if phase is not None:
-        caption = "First echo, as stored in the file."
-        out.append(
-            MapItem(
-                key="phase",
-                title="Phase",
-                unit="",
-                volume=phase,
-                stage="input",
-                caption=caption,
-                show_in_viewer=False,
-            )
-        )
     for key, title, unit, stage, output, more in plan:
         volume = _array(result, "read" if stage in ("input", "mask") else stage, output)
         if volume is not None:
@@ -257,14 +244,6 @@ def _lesion_mask(result: Result) -> np.ndarray | None:
     """Where lesions are, for the viewer; None without any."""
     labels = _array(result, "lesions", r.LESIONS)
     return None if labels is None or not labels.any() else labels > 0
-
-
-def _first_phase(result: Result) -> np.ndarray | None:
-    """The first echo's phase with its own numbers; None where the scan came as real and imaginary parts."""
-    if not result.scan.phase:
-        return None
-    volume, _ = load_volume(result.scan.phase[0])
-    return volume[..., 0] if volume.ndim == 4 else volume
 
 
 def _array(result: Result, stage: str, output: r.Output) -> np.ndarray | None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from chimap.report.echoes import Echoes
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ class MapItem:
         The stage that made it; names of stages without a `StageItem` (``"input"``) get a heading of their own.
     outline_mask
         (x, y, z) bool, drawn as a line on the pictures; its inside gives percentiles and histogram.
+    under
+        (x, y, z), drawn in grey below the labels of a map of labels.
+    labels
+        Number to name, for a map of labels.
     """
 
     key: str
@@ -42,6 +49,8 @@ class MapItem:
     caption: str = ""
     show_in_viewer: bool = True
     outline_mask: np.ndarray | None = None
+    under: np.ndarray | None = None
+    labels: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def is_susceptibility(self) -> bool:
@@ -89,8 +98,12 @@ class ReportData:
     ----------
     acquisition, software
         Label to value, shown in this order.
-    inputs
+    inputs, outputs
         One dict a file: ``file`` and ``sha256``.
+    protocol
+        The measurement against the consensus, as `chimap.pipeline.protocol.protocol_rows` gives it.
+    echoes
+        The echoes side by side, as `chimap.report.echoes.echoes_of` gives them; None where they are not at hand.
     findings
         One dict each: ``level`` (``"ok"``, ``"note"``, ``"warning"`` or ``"error"``), ``topic``, ``what``, ``fix``.
     warnings
@@ -128,6 +141,9 @@ class ReportData:
     software: Mapping[str, Any] = field(default_factory=dict)
     acquisition: Mapping[str, Any] = field(default_factory=dict)
     inputs: Sequence[Mapping[str, Any]] = ()
+    outputs: Sequence[Mapping[str, Any]] = ()
+    protocol: Sequence[Mapping[str, str]] = ()
+    echoes: Echoes | None = None
     findings: Sequence[Mapping[str, Any]] = ()
     warnings: Sequence[str] = ()
     maps: Sequence[MapItem] = ()

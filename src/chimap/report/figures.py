@@ -83,6 +83,7 @@ def three_plane(
     scale: float = 1.0,
     colormap: str = "gray",
     centre: tuple[int, int, int] | None = None,
+    under: np.ndarray | None = None,
     width_px: int = 1100,
 ) -> bytes:
     """A map in three planes, with the mask's outline and a colour bar, as PNG.
@@ -97,6 +98,8 @@ def three_plane(
         Written at the colour bar, whose numbers are those of `volume` times `scale`.
     centre
         Index of the voxel where the planes meet; None for the middle of the mask.
+    under
+        (x, y, z), drawn in grey below labels.
 
     Returns
     -------
@@ -106,6 +109,8 @@ def three_plane(
     orientation = Orientation.of(affine, volume.shape)
     turned = orientation.turn(volume)
     outline = None if mask is None else orientation.turn(mask)
+    ground = None if under is None else orientation.turn(under)
+    ground_top = 1.0 if under is None else robust_window(under, mask)[1]
     window = window or robust_window(volume, mask)
     inside = turned != 0 if outline is None or not outline.any() else (turned != 0) | outline
     x, y, z = (math.ceil(_MARGIN_MM / v) for v in orientation.voxel_mm)
@@ -139,6 +144,11 @@ def three_plane(
             # Zero outside the mask means "not computed": black, whatever the window.
             picture[(picture == 0) & ~outline[tuple(pick)].T[::-1, ::-1]] = np.nan
         extent = (0.0, size_mm[h], 0.0, size_mm[v])
+        if ground is not None:
+            picture[picture == 0] = np.nan
+            axes.imshow(
+                ground[tuple(pick)].T[::-1, ::-1], cmap="gray", vmin=0, vmax=ground_top, extent=extent, aspect="auto"
+            )  # fmt: skip
         axes.imshow(
             picture, cmap=colours, vmin=limits[0], vmax=limits[1], extent=extent, aspect="auto",
             interpolation="nearest" if colormap == "labels" else "antialiased",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -11,14 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
+from matplotlib.colors import to_hex
 
 from chimap.io.safe import write_text
+from chimap.pipeline.protocol import summary
 from chimap.report import viewer
 from chimap.report.data import MapItem, ReportData, StageItem
-from chimap.report.figures import histogram, region_chart, robust_window, three_plane
+from chimap.report.echoes import echo_carpet, echo_picture
+from chimap.report.figures import colour_map, histogram, region_chart, robust_window, three_plane
 from chimap.report.iron import iron_chart
 from chimap.report.orient import centre_index
+from chimap.report.reproduce import reproduction_text
 
 USUAL_BYTES, USUAL_MAPS, MORE_BYTES, MOST_BYTES = 14_000_000, 6, 1_500_000, 24_000_000
 """What a report of so many maps may weigh, what each further map may add, and the end of it.
@@ -39,6 +45,17 @@ STAGE_TITLES = {
     "reference": "Reference",
     "lesions": "Lesions",
 }
+VIEWS = (
+    ("Susceptibility", "chi", "", ""),
+    ("Magnitude | susceptibility", "magnitude", "chi", ""),
+    ("Phase | total field", "phase", "total", ""),
+    ("Total | local field", "total", "local", ""),
+    ("Local field | susceptibility", "local", "chi", ""),
+    ("Local field | unexplained", "local", "residual", ""),
+    ("Lost voxels", "magnitude", "", "excluded"),
+)
+"""Ready views: title, and the keys of the map, of what it is compared with, and of the overlay."""
+
 _LEVELS = ("error", "warning", "note", "ok")
 
 
@@ -50,6 +67,7 @@ class Picture:
     png: str
     window: str
     histogram: Markup
+    legend: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -81,11 +99,15 @@ def render(data: ReportData) -> str:
     """The report as one string of HTML."""
     _check(data)
     blocks = _blocks(data)
-    drawn = sum(len(p.png) for b in blocks for p in b.pictures)
+    echoes = {}
+    if data.echoes is not None:
+        echoes = {"picture": _base64(echo_picture(data.echoes)), "carpet": _base64(echo_carpet(data.echoes))}
+    drawn = sum(len(p.png) for b in blocks for p in b.pictures) + sum(len(p) for p in echoes.values())
     more = max(sum(m.show_in_viewer for m in data.maps) - USUAL_MAPS, 0)
     limit = min(USUAL_BYTES + MORE_BYTES * more, MOST_BYTES)
     meta, volumes = viewer.build(data, max(limit - drawn, 1_000_000))
     findings = sorted(data.findings, key=lambda f: _LEVELS.index(_level(f)))
+    problems = [f for f in findings if _level(f) in ("error", "warning")]
     main = _main_picture(blocks)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("chimap.report"),
@@ -95,14 +117,25 @@ def render(data: ReportData) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(
-        show=show, number=number, level=_level, without_link=_without_link, base64=_base64
+        show=show, words=words, number=number, level=_level, without_link=_without_link, base64=_base64
     )
     return environment.get_template("report.html").render(
         data=data,
         blocks=blocks,
         main=main,
         findings=findings,
-        problems=[f for f in findings if _level(f) in ("error", "warning")],
+        problems=problems,
+        # The findings say the same, and what to do.
+        warnings=[
+            w
+            for w in data.warnings
+            if not any(w in (f["what"], f"{f['topic']}: {f['what']}") for f in problems)
+        ],
+        echoes=echoes,
+        unmet=[r for r in data.protocol if r["status"] == "not met"],
+        protocol_summary=summary(data.protocol),
+        reproduction=reproduction_text(data),
+        views=_views(data),
         cited={c.get("doi"): n for n, c in enumerate(data.citations, 1)},
         seconds=sum(s.seconds for s in data.stages),
         compiling=sum(s.compile_seconds for s in data.stages),
@@ -141,12 +174,28 @@ def show(value: Any) -> str:
     return str(value)
 
 
+def words(name: str) -> str:
+    """A name such as ``RepetitionTime`` as words; others as they are."""
+    if not re.fullmatch(r"[A-Z][a-z]+([A-Z][a-z]*)+", name):
+        return name
+    return name[0] + re.sub(r"(?<=[a-z])([A-Z])", lambda m: " " + m[1].lower(), name[1:])
+
+
 def number(value: Any, digits: int = 1) -> str:
     """A number with a fixed count of digits; a dash if there is none."""
     if value is None or value != value:
         return "–"
     # "z": what rounds to zero has no sign.
     return f"{value:z,.{digits}f}".replace(",", " ").replace("-", "−")
+
+
+def _views(data: ReportData) -> list[dict[str, str]]:
+    """The ready views whose maps the viewer holds."""
+    held = {"", *(m.key for m in data.maps if m.show_in_viewer)}
+    views = [
+        {"title": t, "base": b, "after": a, "over": o} for t, b, a, o in VIEWS if held.issuperset((b, a, o))
+    ]
+    return views if len(views) > 1 else []
 
 
 def _level(finding: Mapping[str, Any]) -> str:
@@ -187,7 +236,8 @@ def _blocks(data: ReportData) -> list[StageBlock]:
     for run in data.stages:
         blocks[run.stage].runs.append(run)
     for item in data.maps:
-        blocks[item.stage].pictures.append(_picture(item, data, centre))
+        at = _most(item.volume) if item.labels else centre
+        blocks[item.stage].pictures.append(_picture(item, data, at))
     return list(blocks.values())
 
 
@@ -196,11 +246,12 @@ def _picture(item: MapItem, data: ReportData, centre: tuple[int, int, int] | Non
     window = item.window or robust_window(item.volume, mask)
     png = three_plane(
         item.volume, data.affine, window=window, mask=mask, unit=item.shown_unit, scale=item.shown_scale,
-        colormap=item.colormap, centre=centre,
+        colormap=item.colormap, centre=centre, under=item.under,
     )  # fmt: skip
     low, high = (w * item.shown_scale for w in window)
     chart = ""
-    if not item.is_labels:
+    # Phase fills its circle: its histogram says nothing.
+    if not item.is_labels and item.unit != "rad":
         chart = histogram(
             item.volume, mask, window=window, unit=item.shown_unit, scale=item.shown_scale, title=item.title
         )
@@ -209,12 +260,29 @@ def _picture(item: MapItem, data: ReportData, centre: tuple[int, int, int] | Non
         _base64(png),
         "" if item.is_labels else f"{low:.4g} to {high:.4g} {item.shown_unit}".strip().replace("-", "−"),
         Markup(chart),
+        tuple((name, to_hex(colour_map("labels")(number))) for number, name in item.labels.items()),
     )
+
+
+def _most(labels: np.ndarray) -> tuple[int, int, int] | None:
+    """Where each plane shows the most labelled voxels; None without any."""
+    if not labels.any():
+        return None
+    x, y, z = (
+        int(np.argmax(np.count_nonzero(labels, axis=tuple(a for a in range(3) if a != axis))))
+        for axis in range(3)
+    )
+    return x, y, z
 
 
 def _main_picture(blocks: Sequence[StageBlock]) -> Picture | None:
     """The last susceptibility map: the answer."""
-    found = [p for b in blocks for p in b.pictures if p.item.is_susceptibility and "noise" not in p.item.key]
+    found = [
+        p
+        for b in blocks
+        for p in b.pictures
+        if p.item.is_susceptibility and not re.search("noise|residual", p.item.key)
+    ]
     return found[-1] if found else None
 
 

@@ -119,7 +119,9 @@ def build(data: ReportData, budget_bytes: int) -> tuple[dict[str, Any], list[Pac
 
     volumes = []
     for item in items:
-        part = reduce(orientation.turn(item.volume)[box], factor, nearest=item.is_labels)
+        # The mean of wrapped phase is no phase.
+        nearest = item.is_labels or item.unit == "rad"
+        part = reduce(orientation.turn(item.volume)[box], factor, nearest=nearest)
         volumes.append(_pack_map(part, item, windows[item.key], trial[item.key][1]))
     for name, mask in masks.items():
         part = reduce(mask[box], factor, nearest=True)
@@ -179,6 +181,8 @@ def _pack_map(part: np.ndarray, item: MapItem, window: tuple[float, float], diff
         "window": [float(w) for w in window],
         "colormap": item.colormap,
     }
+    if item.labels:
+        meta["labels"] = {str(number): name for number, name in item.labels.items()}
     return Packed(meta, _text(pack(quantise(part.astype(np.float32), step), difference=difference)))
 
 

@@ -89,9 +89,10 @@ function colourBar(canvas, table) {
 }
 
 /* ---- three planes ----
-   look: {radiological, zoom, cross, smooth}, which several views may share.
-   scene(): {base, inside, layers: [{volume, opacity, hide}]}; volumes have their numbers in `data`; `inside` is a
-     mask that tells a 0 that is a value from a 0 that is none; `hide` clears what is below the window.
+   look: {radiological, zoom, cross, smooth, split}, which several views may share.
+   scene(): {base, inside, layers: [{volume, opacity, hide}], after}; volumes have their numbers in `data`; `inside` is a
+     mask that tells a 0 that is a value from a 0 that is none; `hide` clears what is below the window. With `after`, a
+     divider at `look.split` of the width has `base` on its left and `after` on its right.
    act: moved(p); changed() after a change of `look`; key(name), true if it was used; windowed(across, up), a drag
      with the right button, in parts of the canvas. */
 class Planes {
@@ -103,8 +104,8 @@ class Planes {
   /* Whether screen left is the axis' high end: patient's right in radiological view; the face looks left. */
   flipped(axis) { return axis === 1 || (axis === 0 && this.look.radiological); }
 
-  slice(plane) {
-    const { grid, at, tables } = this, { base, inside, layers } = this.scene();
+  slice(plane, base, { inside, layers }) {
+    const { grid, at, tables } = this;
     const w = grid.shape[plane.h], h = grid.shape[plane.v];
     const image = new ImageData(w, h), out = image.data;
     const start = at[plane.n] * grid.stride[plane.n], sh = grid.stride[plane.h], sv = grid.stride[plane.v];
@@ -158,13 +159,23 @@ class Planes {
   drawPlane(plane) {
     const { grid, look } = this, c = plane.canvas, g = c.getContext("2d");
     const w = grid.shape[plane.h], h = grid.shape[plane.v];
-    plane.scratch.getContext("2d").putImageData(this.slice(plane), 0, 0);
+    const scene = this.scene(), edge = Math.round((scene.after ? look.split : 1) * c.width);
     const { sx, sy, x0, y0, px, py } = this.frame(plane);
     g.fillStyle = "#000";
     g.fillRect(0, 0, c.width, c.height);
     g.imageSmoothingEnabled = look.smooth;
     g.imageSmoothingQuality = "high";
-    g.drawImage(plane.scratch, x0, y0, w * sx, h * sy);
+    const paint = (base, from, to) => {
+      plane.scratch.getContext("2d").putImageData(this.slice(plane, base, scene), 0, 0);
+      g.save();
+      g.beginPath();
+      g.rect(from, 0, to - from, c.height);
+      g.clip();
+      g.drawImage(plane.scratch, x0, y0, w * sx, h * sy);
+      g.restore();
+    };
+    paint(scene.base, 0, edge);
+    if (scene.after) paint(scene.after, edge, c.width);
     const dpr = c.width / c.clientWidth || 1;
     if (look.cross) {
       const x = Math.round(x0 + px * sx) + 0.5, y = Math.round(y0 + py * sy) + 0.5, gap = 7 * dpr;
@@ -175,12 +186,13 @@ class Planes {
         .forEach((l) => { g.moveTo(l[0], l[1]); g.lineTo(l[2], l[3]); });
       g.stroke();
     }
-    g.fillStyle = "#9fd0ff";
     g.strokeStyle = "#000";
     g.lineWidth = 3 * dpr;
     g.lineJoin = "round";
     g.font = 13 * dpr + "px system-ui, sans-serif";
     const write = (text, x, y, align, line) => { g.textAlign = align; g.textBaseline = line; g.strokeText(text, x, y); g.fillText(text, x, y); };
+    if (scene.after) this.divider(plane, scene, edge, dpr, write);
+    g.fillStyle = "#9fd0ff";
     const [lo, hi] = ENDS[plane.h], [down, up] = ENDS[plane.v], m = 4 * dpr, flip = this.flipped(plane.h);
     write(flip ? hi : lo, m, c.height / 2, "left", "middle");
     write(flip ? lo : hi, c.width - m, c.height / 2, "right", "middle");
@@ -190,6 +202,41 @@ class Planes {
     plane.slider.value = this.at[plane.n];
     plane.number.textContent = this.at[plane.n] + 1 + "/" + grid.shape[plane.n];
   }
+
+  divider(plane, { base, after }, x, dpr, write) {
+    const g = plane.canvas.getContext("2d"), y = plane.canvas.height - 26 * dpr, r = 10 * dpr;
+    g.save();
+    g.fillStyle = "#fff";
+    g.shadowColor = "#000";
+    g.shadowBlur = 4 * dpr;
+    g.fillRect(x - dpr, 0, 2 * dpr, plane.canvas.height);
+    g.beginPath();
+    g.arc(x, y, r, 0, 2 * Math.PI);
+    g.fill();
+    g.restore();
+    g.fillStyle = "#12161b";
+    [-1, 1].forEach((s) => {
+      g.beginPath();
+      [[0.65, 0], [0.2, -0.4], [0.2, 0.4]].forEach(([a, b], i) => (i ? g.lineTo(x + s * a * r, y + b * r) : g.moveTo(x + s * a * r, y)));
+      g.fill();
+    });
+    if (plane.n !== 2 || !base) return;
+    g.fillStyle = "#fff";
+    g.lineWidth = 3 * dpr;
+    write(base.title, x - 6 * dpr, 20 * dpr, "right", "top");
+    write(after.title, x + 6 * dpr, 20 * dpr, "left", "top");
+  }
+  /* Whether a pointer is at the divider. */
+  grabs(plane, e) {
+    const r = plane.canvas.getBoundingClientRect();
+    return Boolean(this.scene().after) && Math.abs(e.clientX - r.left - this.look.split * r.width) < 10;
+  }
+  splitAt(plane, e) {
+    const r = plane.canvas.getBoundingClientRect();
+    this.look.split = Math.min(1, Math.max(0, (e.clientX - r.left) / r.width));
+    this.act.changed();
+  }
+
   draw() { this.planes.forEach((p) => { if (!p.cell.hidden) this.drawPlane(p); }); }
 
   sizeMm() { return this.grid.shape.map((n, a) => n * this.grid.voxel_mm[a]); }
@@ -242,18 +289,22 @@ class Planes {
       canvas.focus({ preventScroll: true });
       if (e.button === 2) { last = [e.clientX, e.clientY]; return; }
       if (e.button !== 0) return;
+      plane.splits = this.grabs(plane, e);
+      if (plane.splits) return;
       /* While dragging, a zoomed picture is measured as it lay when the drag began, or it would run away. */
       plane.held = this.frame(plane);
       point(e);
     });
     canvas.addEventListener("pointermove", (e) => {
-      if (plane.held) point(e);
+      if (plane.splits) this.splitAt(plane, e);
+      else if (plane.held) point(e);
+      else canvas.style.cursor = this.grabs(plane, e) ? "ew-resize" : "";
       if (last) {
         this.act.windowed((e.clientX - last[0]) / canvas.clientWidth, (last[1] - e.clientY) / canvas.clientHeight);
         last = [e.clientX, e.clientY];
       }
     });
-    ["pointerup", "pointercancel"].forEach((n) => canvas.addEventListener(n, () => { plane.held = null; last = null; }));
+    ["pointerup", "pointercancel"].forEach((n) => canvas.addEventListener(n, () => { plane.held = null; plane.splits = false; last = null; }));
     canvas.addEventListener("contextmenu", (e) => e.preventDefault());
     canvas.addEventListener("wheel", (e) => {
       if (document.activeElement !== canvas || e.ctrlKey) return;  /* else the page scrolls */
@@ -271,7 +322,8 @@ class Planes {
     const key = e.key.length === 1 ? e.key.toLowerCase() : e.key;
     if (steps[key]) { p[steps[key][0]] += steps[key][1] * (e.shiftKey ? 5 : 1); this.moveTo(p); return true; }
     if (key === "Home") { this.moveTo(this.grid.centre); return true; }
-    if (key === "x") look.cross = !look.cross;
+    if ((key === "," || key === ".") && this.scene().after) look.split = Math.min(1, Math.max(0, look.split + (key === "," ? -0.02 : 0.02)));
+    else if (key === "x") look.cross = !look.cross;
     else if (key === "+" || key === "=") look.zoom = Math.min(6, look.zoom + 0.25);
     else if (key === "-") look.zoom = Math.max(1, look.zoom - 0.25);
     else return this.act.key(key);

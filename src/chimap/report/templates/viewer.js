@@ -5,15 +5,30 @@ const $ = (id) => document.getElementById(id);
 
 /* ---- around the viewer ---- */
 window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
-if ($("copy")) $("copy").addEventListener("click", () => {
+document.querySelectorAll("button[data-copy]").forEach((button) => button.addEventListener("click", () => {
   const range = document.createRange();
-  range.selectNodeContents($("methods-text"));
+  range.selectNodeContents($(button.dataset.copy));
   const selection = window.getSelection();
   selection.removeAllRanges();
   selection.addRange(range);
-  const done = (ok) => { $("copy").textContent = ok ? "Copied" : "Selected: press Ctrl+C"; };
+  const done = (ok) => { button.textContent = ok ? "Copied" : "Selected: press Ctrl+C"; };
   try { done(document.execCommand("copy")); } catch (e) { done(false); }
+}));
+
+/* ---- light and dark: as the system has it, until the reader chooses ---- */
+const root = document.documentElement, systemDark = window.matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : systemDark.matches);
+const sayTheme = () => { $("theme").textContent = isDark() ? "Light page" : "Dark page"; };
+/* Some browsers keep nothing for pages from the disk. */
+try { root.dataset.theme = localStorage.getItem("chimap-theme") || ""; } catch (e) { root.dataset.theme = ""; }
+$("theme").hidden = false;
+$("theme").addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  try { localStorage.setItem("chimap-theme", root.dataset.theme); } catch (e) { /* kept for this page only */ }
+  sayTheme();
 });
+systemDark.addEventListener("change", sayTheme);
+sayTheme();
 if (!$("vw-meta")) return;
 
 /* ---- data ---- */
@@ -21,8 +36,8 @@ const core = chimapPlanes, { digitsFor, valueText, minus } = core;
 const meta = JSON.parse($("vw-meta").textContent);
 const grid = new core.Grid(meta), tables = core.tablesOf(meta.colormaps);
 const [NX, NY, NZ] = meta.shape, COUNT = grid.count;
-const look = { radiological: true, zoom: 1, cross: true, smooth: true };
-const state = { base: -1, over: -1, opacity: 0.5, hide: false, overHidden: false };
+const look = { radiological: true, zoom: 1, cross: true, smooth: true, split: 0.5 };
+const state = { base: -1, after: -1, over: -1, opacity: 0.5, hide: false, overHidden: false };
 const volumes = meta.volumes.map((m, i) => Object.assign({ id: i, data: null, pending: null }, m));
 volumes.forEach((v) => {
   if (v.kind === "map") { v.low = v.window[0]; v.high = v.window[1]; v.colours = v.colormap; }
@@ -73,20 +88,22 @@ const over = () => (state.overHidden ? null : shown(volumes[state.over]));
 const scene = () => ({
   base: base(),
   inside: brain && brain.data,
+  after: shown(volumes[state.after]),
   layers: over() ? [{ volume: over(), opacity: state.opacity, hide: state.hide }] : [],
 });
 
 function readout() {
-  const out = $("vw-readout"), i = grid.offset(planes.at), b = base(), o = over();
+  const out = $("vw-readout"), i = grid.offset(planes.at), b = base(), o = over(), a = shown(volumes[state.after]);
   const mm = grid.mm(planes.at), voxel = grid.voxel(planes.at);
   out.textContent = "";
   const add = (v) => {
     const value = valueText(v, v.data[i]), strong = document.createElement("b");
     strong.textContent = value.text;
-    out.append(v.title + ": ", strong, "  ");
+    out.append(v.title + ": ", strong, "\u2003");
     return value.value;
   };
   if (b) out.dataset.value = add(b);
+  if (a) out.dataset.afterValue = add(a); else delete out.dataset.afterValue;
   if (o) out.dataset.overlayValue = add(o); else delete out.dataset.overlayValue;
   out.append(document.createElement("br"), "at x " + mm.map((x) => minus(x.toFixed(1))).join(", ").replace(", ", ", y ").replace(/, (?=[^,]*$)/, ", z ") +
     " mm, voxel " + voxel.join(", ") + (meta.factor > 1 ? " (mean of " + meta.factor + " × " + meta.factor + " × " + meta.factor + " voxels)" : ""));
@@ -112,7 +129,12 @@ function controls() {
   };
   const b = volumes[state.base], o = volumes[state.over];
   $("vw-base").value = state.base;
+  $("vw-after").value = state.after;
+  $("vw-split-label").hidden = state.after < 0;
+  $("vw-split").value = Math.round(100 * look.split);
   $("vw-over").value = state.over;
+  document.querySelectorAll("#vw-views button").forEach((v) => v.setAttribute("aria-pressed",
+    String(["base", "after", "over"].every((k) => state[k] === find(v.dataset[k])))));
   if (b) fill("vw-", b);
   const ranged = o && o.kind === "map" && o.colormap !== "labels";
   $("vw-over-controls").hidden = !ranged;
@@ -129,6 +151,7 @@ function refresh() {
   waiting = true;
   window.requestAnimationFrame(() => { waiting = false; planes.draw(); });
 }
+const find = (key) => (key ? volumes.findIndex((v) => (v.key || v.title) === key) : -1);
 function choose(which, id) {
   state[which] = id;
   const v = volumes[id];
@@ -138,6 +161,15 @@ function choose(which, id) {
   else refresh();
 }
 const moveTo = (p) => planes.moveTo(p);
+
+/* To where each plane shows most labelled voxels. */
+function toMost({ data }) {
+  const counts = meta.shape.map((n) => new Uint32Array(n));
+  for (let i = 0; i < COUNT; i++) {
+    if (data[i]) { counts[0][i % NX]++; counts[1][Math.floor(i / NX) % NY]++; counts[2][Math.floor(i / (NX * NY))]++; }
+  }
+  if (counts[0].some((n) => n)) moveTo(counts.map((c) => c.indexOf(Math.max(...c))));
+}
 
 /* ---- layout ---- */
 const planes = new core.Planes($("vw-planes"), grid, tables, look, scene, {
@@ -167,8 +199,9 @@ function layout() {
 function build() {
   const option = (select, value, text) => { const o = document.createElement("option"); o.value = value; o.textContent = text; select.append(o); };
   option($("vw-over"), -1, "none");
+  option($("vw-after"), -1, "nothing");
   volumes.forEach((v) => {
-    if (v.kind === "map") option($("vw-base"), v.id, v.title);
+    if (v.kind === "map") { option($("vw-base"), v.id, v.title); option($("vw-after"), v.id, v.title); }
     option($("vw-over"), v.id, v.kind === "mask" ? "Mask: " + v.title : v.title);
   });
   ["vw-colours", "vw-over-colours"].forEach((id) => Object.keys(tables).forEach((k) => option($(id), k, k)));
@@ -176,6 +209,14 @@ function build() {
   const on = (id, event, act) => $(id).addEventListener(event, act);
   on("vw-base", "change", (e) => choose("base", Number(e.target.value)));
   on("vw-over", "change", (e) => choose("over", Number(e.target.value)));
+  on("vw-after", "change", (e) => choose("after", Number(e.target.value)));
+  on("vw-split", "input", (e) => { look.split = e.target.value / 100; refresh(); });
+  document.querySelectorAll("#vw-views button").forEach((v) => v.addEventListener("click", () => {
+    if (v.dataset.over) state.opacity = 0.9;
+    look.split = 0.5;
+    ["base", "after", "over"].forEach((which) => choose(which, find(v.dataset[which])));
+    if (v.dataset.over) load(volumes[state.over]).then(toMost);
+  }));
   on("vw-opacity", "input", (e) => { state.opacity = e.target.value / 100; refresh(); });
   on("vw-hide", "change", (e) => { state.hide = e.target.checked; refresh(); });
   on("vw-cross", "change", (e) => { look.cross = e.target.checked; refresh(); });
@@ -202,8 +243,9 @@ function build() {
   }));
   on("vw-reset", "click", () => {
     volumes.forEach((v) => { if (v.kind === "map") { v.low = v.window[0]; v.high = v.window[1]; v.colours = v.colormap; } });
-    Object.assign(state, { opacity: 0.5, overHidden: false });
+    Object.assign(state, { opacity: 0.5, overHidden: false, after: -1 });
     look.zoom = 1;
+    look.split = 0.5;
     controls();
     moveTo(meta.centre);
   });
@@ -215,15 +257,17 @@ function build() {
   window.addEventListener("hashchange", fromHash);
 }
 
-/* #xyz=10,-20,30 (mm) or #ijk=80,100,90 (voxel), then &map=key, &overlay=key or mask name: a place to share. */
+/* #xyz=10,-20,30 (mm) or #ijk=80,100,90 (voxel), then &map=key, &compare=key, &split=percent, &overlay=key or mask name: a place to share. */
 function fromHash() {
   const given = {};
   location.hash.slice(1).split("&").forEach((part) => { const [k, v] = part.split("="); if (v) given[k] = decodeURIComponent(v); });
   const numbers = (text) => { const p = text.split(",").map(Number); return p.length === 3 && p.every(isFinite) ? p : null; };
   if (given.xyz && numbers(given.xyz)) moveTo(grid.fromMm(numbers(given.xyz)));
   if (given.ijk && numbers(given.ijk)) moveTo(grid.fromVoxel(numbers(given.ijk)));
-  const find = (key) => volumes.findIndex((v) => (v.key || v.title) === key);
-  if (given.map && find(given.map) >= 0 && volumes[find(given.map)].kind === "map") choose("base", find(given.map));
+  const map = (key) => find(key) >= 0 && volumes[find(key)].kind === "map";
+  if (map(given.map)) choose("base", find(given.map));
+  if (map(given.compare)) choose("after", find(given.compare));
+  if (given.split && isFinite(given.split)) { look.split = Math.min(1, Math.max(0, Number(given.split) / 100)); controls(); }
   if (given.overlay && find(given.overlay) >= 0) choose("over", find(given.overlay));
   return Object.keys(given).length > 0;
 }
@@ -256,7 +300,7 @@ $("vw").hidden = false;
 build();
 follow();
 layout();
-const preferred = volumes.reduce((best, v) => (v.kind === "map" && v.shown_unit === "ppb" && !/noise/.test(v.key) ? v.id : best), 0);
+const preferred = volumes.reduce((best, v) => (v.kind === "map" && v.shown_unit === "ppb" && !/noise|residual/.test(v.key) ? v.id : best), 0);
 (brain ? load(brain) : Promise.resolve()).then(() => {
   choose("base", preferred);
   if (brain) state.over = -1;
