@@ -106,6 +106,11 @@ def write_index(out_dir: Path) -> Path:
         f'<li><a href="{html.escape(r.as_posix())}">{html.escape(r.name.removesuffix("_report.html"))}</a></li>'
         for r in reports
     )
+    group = (
+        '<p><a href="group_report.html">All scans together</a></p>\n'
+        if (out_dir / "group_report.html").is_file()
+        else ""
+    )
     jump = (
         f'<meta http-equiv="refresh" content="0; url={html.escape(reports[0].as_posix())}">'
         if len(reports) == 1
@@ -115,7 +120,7 @@ def write_index(out_dir: Path) -> Path:
         out_dir / "report.html",
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>chimap reports</title>{jump}\n'
         "<style>body{font:16px/1.6 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}</style></head>\n"
-        f"<body><h1>chimap reports</h1>\n<ul>\n{links}\n</ul>\n<p>chimap {__version__}</p></body></html>\n",
+        f"<body><h1>chimap reports</h1>\n<ul>\n{links}\n</ul>\n{group}<p>chimap {__version__}</p></body></html>\n",
     )
 
 

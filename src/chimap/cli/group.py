@@ -48,6 +48,7 @@ def make_group(
     covariates: Sequence[str] | None = None,
 ) -> int:
     """Write tables and report over all scans in `out_dir`. Returns the exit status."""
+    from chimap.cli._scans import write_index
     from chimap.cohort import tables
     from chimap.cohort.collect import collect
     from chimap.cohort.outliers import LIMIT
@@ -100,6 +101,7 @@ def make_group(
     report = write_group_report(
         out_dir / "group_report.html", subjects, made, notes=[*notes, *told], files_written=written
     )
+    write_index(out_dir)
     print(f"{len(subjects)} scans, {len(made['outliers'])} outliers: {report}")
     return 0
 

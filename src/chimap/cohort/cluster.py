@@ -17,8 +17,10 @@ BATCH = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "sge": "SGECluster", "lsf
 RESOURCE = "GB"
 """Name of the resource by which workers of a cluster declare their memory in GB."""
 
-DEATHS = 3
-"""How many workers may die with a scan before it counts as failed."""
+DEATHS = 1
+"""How often a scan whose worker died is tried again among the others; after that, once more alone."""
+
+_STARTS = 3
 
 _EXTRA = 'Install the extra: pip install "chimap[cohort]"'
 
@@ -87,10 +89,12 @@ def client_of(where: Where) -> Iterator[Any]:
     import dask
     from distributed import Client
 
-    # Deaths of workers are handled, and told in chimap's words.
+    # Deaths of workers are handled, and told in chimap's words. Long computations on a busy machine are no death.
     settings = {
         "distributed.scheduler.allowed-failures": DEATHS,
-        "distributed.logging.distributed": "critical",
+        "distributed.scheduler.worker-ttl": "30 minutes",
+        "distributed.comm.timeouts.connect": "120s",
+        "distributed.comm.timeouts.tcp": "600s",
     }
     for name in (
         "distributed",
@@ -111,8 +115,21 @@ def client_of(where: Where) -> Iterator[Any]:
                     fix="Start dask scheduler there, and workers",
                 ) from e
             return
-        cluster = stack.enter_context(_local(where) if where.local else _batch(where))
+        cluster = stack.enter_context(_started(where) if where.local else _batch(where))
         yield stack.enter_context(Client(cluster))
+
+
+def _started(where: Where) -> Any:
+    """Workers on this machine; one that dies while it starts is no reason to give up."""
+    for n in range(_STARTS):
+        try:
+            return _local(where)
+        except (RuntimeError, OSError) as e:
+            if n == _STARTS - 1:
+                raise ChimapError(
+                    f"no workers could be started ({e})", fix="Free some memory, or leave --n-procs out"
+                ) from e
+    raise AssertionError("unreachable")
 
 
 def _local(where: Where) -> Any:
@@ -129,7 +146,7 @@ def _local(where: Where) -> Any:
         threads_per_worker=1,
         processes=True,
         memory_limit=0,  # what runs at once is decided by declared memory; no scan is killed halfway
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         security=security,
         silence_logs=logging.CRITICAL,
         local_directory=None if where.work_dir is None else str(where.work_dir),
@@ -171,7 +188,7 @@ def batch_cluster(where: Where) -> Any:
             f"{RESOURCE}={where.job_gb:g}",
         ],
         "job_script_prologue": [f"export OMP_NUM_THREADS={where.threads}"],
-        "scheduler_options": {"dashboard_address": None},
+        "scheduler_options": {"dashboard_address": ":0"},
     }
     if where.work_dir is not None:
         options |= {"local_directory": str(where.work_dir), "log_directory": str(where.work_dir)}

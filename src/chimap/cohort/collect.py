@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chimap import textfile
 from chimap.errors import InputError
 from chimap.io.bids import parse_name
 from chimap.pipeline.plan import BRAIN, CHI, COMBINED, LOCAL, RAW_CHI, TOTAL
@@ -119,30 +119,29 @@ def _subject(chi: Path, name: str, out_dir: Path) -> Subject | None:
 
 def _record(path: Path) -> dict[str, Any]:
     """The record of the stage that made a sidecar; {} without one."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-        record = values.get("Chimap") if isinstance(values, dict) else None
-    except (OSError, ValueError):
-        return {}
+    values = _json(path)
+    record = values.get("Chimap")
     return record if isinstance(record, dict) else {}
 
 
 def _quality(path: Path) -> dict[str, float]:
     """The numbers of a scan's quality file, which is flat; {} without one."""
+    return {k: v for k, v in _json(path).items() if _is_number(v)}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; {} where there is none or it is spoiled: that scan then lacks these values."""
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        values = textfile.read_json(path)
+    except InputError:
         return {}
-    return {k: v for k, v in values.items() if _is_number(v)} if isinstance(values, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def _regions(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
-    try:
-        rows = list(csv.DictReader(path.read_text("utf-8").splitlines(), delimiter="\t"))
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"the table of regions cannot be read ({e})", file=path) from e
+    rows = list(csv.DictReader(textfile.read_text(path).splitlines(), delimiter="\t"))
     if rows and not {"label", "name", "mean_ppb"} <= rows[0].keys():
         raise InputError("this is no table of regions of chimap", file=path, fix="Run the scan again")
     return [{k: _value(v) for k, v in row.items()} for row in rows]
@@ -163,7 +162,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _times(value: Any, factor: float) -> float | None:
-    return value * factor if _is_number(value) else None
+    # What is exactly zero but for rounding shall not look like a spread.
+    return round(value * factor, 6) if _is_number(value) else None
 
 
 def names_of(values: Iterable[Iterable[str]]) -> list[str]:

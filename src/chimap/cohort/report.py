@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
 from chimap import __version__
@@ -20,6 +20,7 @@ from chimap.io.nifti import write_text
 from chimap.report.html import number, show
 
 _MOST_MEASURES = 40
+_SQUEEZE = 4.0
 
 
 def write_group_report(
@@ -51,7 +52,7 @@ def write_group_report(
             recipes=len({s.recipe for s in subjects}),
             without_regions=[s.name for s in subjects if not s.regions],
             notes=list(notes),
-            regions=Markup(_regions(subjects)),
+            regions=[Markup(svg) for svg in _regions(subjects)],
             measures=[(name, unit, about, Markup(svg)) for name, unit, about, svg in _measures(subjects)],
             outliers=tables["outliers"],
             count={r["scan"]: r["outliers"] for r in tables["scans"]},
@@ -64,14 +65,20 @@ def write_group_report(
     )
 
 
-def _regions(subjects: Sequence[Subject]) -> str:
-    rows = []
+def _regions(subjects: Sequence[Subject]) -> list[str]:
+    """One chart of all regions on one axis; regions that would squeeze the others (calcifications, bone) in a second one."""
+    rows: list[tuple[str, list[Dot]]] = []
     for region in region_names(subjects):
-        pairs: list[tuple[Subject, Any]] = [
-            (s, next((r["mean_ppb"] for r in s.regions if r["name"] == region), None)) for s in subjects
-        ]
-        rows.append((region, _dots([(s, v) for s, v in pairs if v is not None])))
-    return strip_chart(rows, "ppb", "Mean susceptibility of each region in ppb, one dot a scan")
+        pairs = [(s, next((r["mean_ppb"] for r in s.regions if r["name"] == region), None)) for s in subjects]
+        dots = _dots([(s, v) for s, v in pairs if v is not None])
+        if dots:
+            rows.append((region, dots))
+    reach = [max(abs(d.value) for d in dots) for _, dots in rows]
+    limit = _SQUEEZE * float(np.median(reach)) if reach else 0.0
+    usual = [row for row, r in zip(rows, reach, strict=True) if r <= limit]
+    others = [row for row, r in zip(rows, reach, strict=True) if r > limit]
+    title = "Mean susceptibility of each region in ppb, one dot a scan"
+    return [strip_chart(part, "ppb", title) for part in (usual, others) if part]
 
 
 def _measures(subjects: Sequence[Subject]) -> list[tuple[str, str, str, str]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chimap.cohort.cluster import DEATHS, RESOURCE, Where
+from chimap.cohort.cluster import RESOURCE, Where
 from chimap.errors import ChimapError, InputError
 
 
@@ -27,21 +28,26 @@ def run_tasks(
 
     On this machine at most ``where.n_procs`` tasks run at once, and so many that their memory stays within `budget_gb`; one that
     needs more than all of it runs alone. On a cluster each worker takes the tasks for which it has declared memory. A task whose
-    worker dies is run again on another, up to three times.
+    worker dies is run again on another, and if that one dies too, again when no other runs: a task may share its worker's fate without
+    having caused it.
 
     Raises
     ------
     InputError
         If a task needs more memory than any worker of a cluster has: it would wait for ever.
     """
-    from distributed import as_completed
+    from distributed import KilledWorker, as_completed
 
     submit = _submitter(client, function, tasks, where)
-    waiting = deque(tasks)
+    waiting, last = deque(tasks), deque[Task]()
     running: dict[Any, Task] = {}
     futures = as_completed()
-    while waiting or running:
-        for task in _admitted(waiting, running.values(), where, budget_gb):
+    while waiting or last or running:
+        started = _admitted(waiting, running.values(), where, budget_gb)
+        alone = not (waiting or started or running)
+        if alone:
+            started = [last.popleft()]
+        for task in started:
             future = submit(task)
             running[future] = task
             futures.add(future)
@@ -49,8 +55,18 @@ def run_tasks(
         task = running.pop(future)
         try:
             result: Any = future.result()
+        except KilledWorker:
+            future.release()
+            if not alone:
+                last.append(task)
+                continue
+            result = ChimapError(
+                "its workers died again and again, most likely for want of memory",
+                fix="Give more memory (--mem-gb with --cluster), then run the same command again",
+            )
         except Exception as e:
-            result = _told(e)
+            text = " ".join(f"{type(e).__name__}: {e}".split())
+            result = ChimapError(f"{text} (a bug in chimap; please report it)")
         future.release()
         yield task, result
 
@@ -89,21 +105,12 @@ def _submitter(
             fix="Give --mem-gb, the memory of a job, or workers with more",
         )
 
+    numbers = itertools.count()
+
     def submit(task: Task) -> Any:
         resources = None if declared is None else {RESOURCE: task.gb}
-        return client.submit(
-            function, task.argument, key=f"chimap-{task.name}", pure=False, resources=resources
-        )
+        # A key that was never used: the scheduler may still remember an earlier try.
+        key = f"chimap-{task.name}-{next(numbers)}"
+        return client.submit(function, task.argument, key=key, pure=False, resources=resources)
 
     return submit
-
-
-def _told(e: Exception) -> ChimapError:
-    from distributed import KilledWorker
-
-    if isinstance(e, KilledWorker):
-        return ChimapError(
-            f"{DEATHS + 1} workers died with this scan, most likely for want of memory",
-            fix="Give fewer --n-procs, or more memory (--mem-gb), then run the same command again",
-        )
-    return ChimapError(" ".join(f"{type(e).__name__}: {e}".split()) + " (a bug in chimap; please report it)")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from chimap import textfile
 from chimap.errors import InputError
 from chimap.io.bids import image_files, parse_name
 from chimap.io.scan import Scan
@@ -53,14 +53,9 @@ def read_filters(path: Path) -> dict[str, dict[str, Any]]:
     Raises
     ------
     InputError
-        If the file is no such JSON, has none of these queries, or names an unknown entity.
+        If the file is no readable JSON, has none of these queries, or names an unknown entity.
     """
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except OSError as e:
-        raise InputError(f"the filter file cannot be read ({e.strerror})", file=path) from e
-    except ValueError as e:
-        raise InputError(f"this is not JSON ({e})", file=path, fix="Correct the file") from e
+    values = textfile.read_json(path)
     example = 'Such as {"megre": {"session": ["1", "2"], "run": null}}'
     if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
         raise InputError("the filter file is not a mapping of queries", file=path, fix=example)
@@ -194,12 +189,9 @@ def participants(path: Path) -> dict[str, dict[str, str]]:
     Raises
     ------
     InputError
-        If it has no column participant_id, or a participant twice.
+        If it cannot be read, has no column participant_id, or a participant twice.
     """
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"the table of participants cannot be read ({e})", file=path) from e
+    text = textfile.read_text(path)
     out: dict[str, dict[str, str]] = {}
     reader = csv.DictReader(text.splitlines(), delimiter="\t")
     if "participant_id" not in (reader.fieldnames or ()):
