@@ -84,11 +84,11 @@ def siemens_coils(folder: Path, truth: Truth, coils: np.ndarray, *, named: bool 
                 n = n * coils.shape[-1] + c
                 d = classic(data[:, :, z, e].T, base, echo=e + 1, te_s=truth.te_s[e], z=z, instance=n)
                 if named:
-                    d.private_block(0x0051, "SIEMENS MR HEADER", create=True).add_new(0x0F, "LO", f"H{c + 1}")
+                    d.private_block(0x0051, "SIEMENS MR HEADER", create=True).add_new(0x0F, "LO", f"H{c + 9}")
                 else:
                     d.private_block(0x0021, "SIEMENS MR SDS 01", create=True)
                     block = d.private_block(0x0021, "SIEMENS MR SDI 02", create=True)
-                    block.add_new(0x06, "LO", f"{c + 1}_1_1_{e + 1}_1_1_{z + 1}_1_1_1_1_1_1")
+                    block.add_new(0x06, "LO", f"{c + 9}_1_1_{e + 1}_1_1_{z + 1}_1_1_1_1_1_1")
                 save(d, folder, 10000 * series + n)
 
 
@@ -127,6 +127,25 @@ def siemens_xa(folder: Path, truth: Truth, *, mixed: bool = False, series: int =
             e + 1,
         )
         save(enhanced(base, frames), folder, 50 * first + n)
+
+
+def siemens_xa_coils(folder: Path, truth: Truth, coils: np.ndarray) -> None:
+    """Enhanced and uncombined: a file an echo, part and channel."""
+    for series, kind in ((4, "M"), (5, "P")):
+        uid = generate_uid()
+        for c in range(coils.shape[-1]):
+            signal = truth.signal() * coils[..., None, c]
+            data = np.abs(signal) if kind == "M" else (np.angle(signal) + np.pi) * 2048 / np.pi % 4096
+            data = whole(data).clip(0, 4095).astype(np.uint16)
+            for e, te in enumerate(truth.te_s):
+                frames = [
+                    {"pixels": data[:, :, z, e].T, "kind": kind, "te_s": te, "z": z, "coil": f"H{c + 9}"}
+                    | {"frame_type": ["ORIGINAL", "PRIMARY", kind, "NONE"]}
+                    for z in range(data.shape[2])
+                ]
+                base = header("SIEMENS", "MAGNETOM Vida", "syngo MR XA30", series, uid)
+                base.ImageType = ["ORIGINAL", "PRIMARY", kind, "NONE"]
+                save(enhanced(base, frames), folder, 1000 * series + 10 * c + e)
 
 
 # -- Philips ---------------------------------------------------------------------------------------------------

@@ -89,14 +89,21 @@ def test_unsorted_with_a_mosaic_and_another_scan(truth, tmp_path):
         assert difference(truth.same_grid(data.phase, data.affine), truth.phase) < 1.1 * STEP
 
 
-@pytest.mark.parametrize("named", [True, False])
-def test_uncombined_channels(named, truth, tmp_path):
-    """Each channel comes out whole, in the order of the channels."""
-    coils = v.sensitivities(truth, 11)
-    v.siemens_coils(tmp_path / "dicom", truth, coils, named=named)
+COILS = {
+    "by name": v.siemens_coils,
+    "by number": lambda f, t, c: v.siemens_coils(f, t, c, named=False),
+    "enhanced": v.siemens_xa_coils,
+}
+
+
+@pytest.mark.parametrize("kind", COILS)
+def test_uncombined_channels(kind, truth, tmp_path):
+    """Each channel comes out whole, in the order of the channels: H9 before H10."""
+    coils = v.sensitivities(truth, 3)
+    COILS[kind](tmp_path / "dicom", truth, coils)
     (scan,) = find_scans(tmp_path / "dicom", tmp_path / "work")
-    assert (scan.channels, len(scan.phase), len(scan.magnitude)) == (11, 3, 3)
-    with pytest.raises(InputError, match="11 uncombined receive channels"):
+    assert (scan.channels, len(scan.phase), len(scan.magnitude)) == (3, 3, 3)
+    with pytest.raises(InputError, match="3 uncombined receive channels"):
         load(scan)
     import nibabel as nib
 
@@ -128,6 +135,21 @@ def test_one_enhanced_file_cut_off(truth, tmp_path):
     with pytest.raises(InputError, match="cut off"):
         find_scans(tmp_path / "dicom", tmp_path / "work")
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_compressed_enhanced_file(truth, tmp_path):
+    """Frames are handed on as they are compressed."""
+    import pydicom
+    from pydicom.uid import RLELossless
+
+    v.siemens_xa(tmp_path / "dicom", truth, mixed=True)
+    (file,) = (tmp_path / "dicom").iterdir()
+    d = pydicom.dcmread(file)
+    d.compress(RLELossless)
+    d.save_as(file)
+    (scan,) = find_scans(tmp_path / "dicom", tmp_path / "work")
+    data = load(scan)
+    assert difference(truth.same_grid(data.phase, data.affine), truth.phase) < 1.1 * STEP
 
 
 def test_derived_t2star_map_is_no_magnitude(truth, tmp_path):

@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
             image, voxel, mask, thickness_mm=args.thickness, axis=args.axis - 1, kind=args.kind
         )
         if args.method == "projection":
-            todo = [(args.output, thin, {"Sources": [args.image], **slab})]
+            todo = [(args.output, thin, {"Sources": _names(args, [args.image]), **slab})]
         else:
             todo.append((args.projection, thin, {**facts, **slab}))
     for path, volume, said in todo:
@@ -149,7 +149,15 @@ def run(args: argparse.Namespace) -> int:
 def _used(args: argparse.Namespace) -> dict[str, Any]:
     own = {n: getattr(args, n) for n, d in _PARAMETERS.items() if args.method in d}
     sources = [v for v in (args.magnitude, args.phase, args.chi) if v]
-    return {"Parameters": own, "Sources": sources}
+    return {"Parameters": own, "Sources": _names(args, sources)}
+
+
+def _names(args: argparse.Namespace, files: list[str]) -> list[str]:
+    from pathlib import Path
+
+    from chimap.pipeline.provenance import names_of
+
+    return list(names_of([Path(f) for f in files], Path(args.output).parent).values())
 
 
 def _weighted(args: argparse.Namespace, grid: tuple[str, tuple[int, ...]], mask: Any) -> Volume:

@@ -154,7 +154,7 @@ def _frames(d: Any, file: Path) -> list[Slice]:
                 series=_series(d),
                 part=part or part_of(d.get("ImageType") or [], d.get("ComplexImageComponent")),
                 te_ms=_number(first(frame, "MREchoSequence").get("EffectiveEchoTime")),
-                channel=(_channel(own[0]) if own else "") or str(coil or ""),
+                channel=(_channel(own[0]) if own else "") or _padded(str(coil or "")),
                 place=_place(
                     first(frame, "PlaneOrientationSequence").get("ImageOrientationPatient"),
                     first(frame, "PlanePositionSequence").get("ImagePositionPatient"),
@@ -217,7 +217,11 @@ def _channel(d: Any) -> str:
     if "_" in dimensions:
         number = dimensions.split("_")[0]
         return f"{int(number):03d}" if number.isdigit() else ""
-    name = str(_value(d, _SIEMENS_COIL) or "")
+    return _padded(str(_value(d, _SIEMENS_COIL) or ""))
+
+
+def _padded(name: str) -> str:
+    """H2 as H002, so that it comes before H010."""
     return re.sub(r"\d+", lambda m: f"{int(m[0]):03d}", name)
 
 
@@ -246,7 +250,8 @@ def uncombined(slices: list[Slice]) -> bool:
     """
     seen: dict[tuple[str, float, float], set[str]] = {}
     for s in slices:
-        seen.setdefault((s.part, s.group[1], s.place), set()).add(s.channel)
+        if s.place == s.place and s.channel:
+            seen.setdefault((s.part, s.group[1], s.place), set()).add(s.channel)
     several = sum(len(c) > 1 for c in seen.values())
     return several > len(seen) / 2
 
@@ -256,6 +261,8 @@ def groups(slices: list[Slice]) -> dict[tuple[str, float, str], list[Slice]]:
     by_channel = uncombined(slices)
     out: dict[tuple[str, float, str], list[Slice]] = {}
     for s in slices:
+        if by_channel and not s.channel:
+            continue  # The scanner's own combination, in the same series.
         if not by_channel and s.channel:
             s = replace(s, channel="")
         out.setdefault(s.group, []).append(s)

@@ -69,11 +69,17 @@ def finding_with(finding: dict[str, Any], names: dict[Path, str]) -> dict[str, A
     out = dict(finding)
     by_text = {str(p): n for p, n in names.items()}
     for key in ("what", "fix"):
-        for text in sorted(by_text, key=len, reverse=True):
-            out[key] = str(out.get(key) or "").replace(text, by_text[text])
+        out[key] = without_paths(str(out.get(key) or ""), names)
     if out.get("file"):
         out["file"] = by_text.get(str(out["file"]), Path(str(out["file"])).name)
     return out
+
+
+def without_paths(text: str, names: dict[Path, str]) -> str:
+    """A text with the paths of input files replaced by their names."""
+    for path in sorted(names, key=lambda p: len(str(p)), reverse=True):
+        text = text.replace(str(path), names[path])
+    return text
 
 
 def _near(root: Path, out: Path) -> bool:
