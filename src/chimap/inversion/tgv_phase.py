@@ -42,7 +42,7 @@ def tgv_phase(
     outliers: float = 1.0,
     tau: float = 0.032,
     tolerance: float = 0.001,
-    iterations: int = 100,
+    iterations: int = 250,
     progress: Progress = silent,
 ) -> Volume:
     r"""Single-step inversion of the wrapped phase with total generalised variation (TGV).
