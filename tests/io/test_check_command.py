@@ -58,3 +58,15 @@ def test_bad_arguments(sample, capsys):
         assert captured.out == ""
         assert captured.err.count("\n") == 1
         assert "Traceback" not in captured.err
+
+
+def test_protocol(sample, capsys):
+    assert main(arguments(sample)) == 0
+    out = capsys.readouterr().out
+    assert " recommendations met" in out and "    not met: Last echo: " in out
+    assert main([*arguments(sample), "--json", "--quick"]) == 0
+    (scan,) = json.loads(capsys.readouterr().out)
+    found = {r["name"]: r["status"] for r in scan["protocol"]}
+    # The echoes were not held against each other.
+    assert found["Readout"] == found["Phase as measured"] == "unknown"
+    assert found["Phase and magnitude"] == "met"

@@ -21,7 +21,7 @@ from matplotlib.image import imread
 from chimap.errors import OutputError
 from chimap.report import MapItem, ReportData, StageItem, write_report
 from chimap.report.figures import histogram, region_chart, robust_window, three_plane
-from chimap.report.html import render, show
+from chimap.report.html import render, show, words
 from chimap.report.orient import Orientation, bounding_box, centre_index
 from chimap.report.viewer import MISSING, build, pack, quantise, reduce, step_for, unpack
 
@@ -385,6 +385,54 @@ def test_viewer_reads_the_value_at_the_crosshair(tmp_path):
     assert [float(x) for x in found["xyz"].split(",")] == [-9.0, -21.0, 22.0]
     assert float(found["value"]) == pytest.approx(data.maps[2].volume[voxel], abs=0.00101)
     assert float(found["overlay-value"]) == pytest.approx(data.maps[1].volume[voxel], abs=0.21)
+
+
+def test_a_warning_is_said_once():
+    finding = {"level": "warning", "topic": "readout", "what": "bipolar", "fix": "Use monopolar ones"}
+    page = render(make(findings=[finding], warnings=["readout: bipolar", "Something else"]))
+    summary = page.split('id="summary"')[1].split("</section>")[0]
+    assert summary.count("bipolar") == 1 and "Use monopolar ones" in summary
+    assert "Something else" in summary and "No warnings" not in summary
+    assert "No warnings" in render(make(findings=[], warnings=[]))
+
+
+def test_protocol_is_a_table_and_a_sentence_on_top():
+    row = {"name": "Readout", "found": "bipolar", "wanted": "monopolar", "why": "Why not."}
+    page = render(make(protocol=[{**row, "status": "not met"}, {**row, "name": "Echoes", "status": "met"}]))
+    assert "1 of 2 recommendations met, 1 not met (readout)" in page
+    assert '<span class="badge warning">not met</span>' in page and "Why not." in page
+    assert 'id="protocol"' not in render(make())
+
+
+def test_names_of_sidecars_become_words():
+    assert [words(n) for n in ("RepetitionTime", "Echo times", "MRAcquisitionType", "Units")] == [
+        "Repetition time", "Echo times", "MRAcquisitionType", "Units",
+    ]  # fmt: skip
+
+
+def test_labels_lie_over_the_magnitude_with_a_legend():
+    data = make()
+    labels = np.zeros(SHAPE, np.float32)
+    labels[3, 8, 5] = 2
+    item = MapItem(
+        "lost", "Lost", "", labels, "field", colormap="labels", under=data.maps[0].volume, labels={2: EVIL}
+    )
+    page = render(replace(data, maps=[*data.maps, item]))
+    assert re.search(r'<i style="background:#[0-9a-f]{6}"></i>&lt;script', page)
+    plain = three_plane(labels, data.affine, mask=data.brain, colormap="labels", centre=(3, 8, 5))
+    over = three_plane(
+        labels, data.affine, mask=data.brain, colormap="labels", centre=(3, 8, 5), under=item.under
+    )
+    assert len(over) > len(plain)
+
+
+def test_wrapped_phase_is_not_averaged():
+    phase = np.where(np.indices(SHAPE).sum(0) % 2, 3.1, -3.1).astype(np.float32)
+    data = make(maps=[MapItem("phase", "Phase", "rad", phase, "input", window=(-np.pi, np.pi))], masks={})
+    meta, (packed,) = build(data, 100)
+    assert meta["factor"] > 1
+    held = unpack(base64.b64decode(packed.text), tuple(meta["shape"]), difference=packed.meta["difference"])
+    assert np.abs(np.abs(held * packed.meta["step"]) - 3.1).max() < 0.03
 
 
 def test_what_rounds_to_zero_has_no_sign():

@@ -70,8 +70,10 @@ def protocol_rows(scan: Measured) -> list[dict[str, str]]:
 def summary(rows: Iterable[Mapping[str, str]]) -> str:
     """How many recommendations are met, in one sentence."""
     counts = {s: sum(r["status"] == s for r in rows) for s in ("met", "not met", "unknown")}
-    rest = f", {counts['unknown']} not known" if counts["unknown"] else ""
-    return f"{counts['met']} of {sum(counts.values())} recommendations met, {counts['not met']} not met{rest}"
+    rest = [
+        f", {counts[s]} {word}" for s, word in (("not met", "not met"), ("unknown", "not known")) if counts[s]
+    ]
+    return f"{counts['met']} of {sum(counts.values())} recommendations met{''.join(rest)}"
 
 
 def putamen_t2star_ms(b0_t: float) -> float | None:
@@ -119,7 +121,7 @@ def _spacing(scan: Measured) -> Judged:
 def _readout(scan: Measured) -> Judged:
     level = scan.level("readout")
     if level is None:
-        return None, "too few evenly spaced echoes to tell"
+        return None, "not looked at, or too few evenly spaced echoes"
     return level == "ok", "monopolar" if level == "ok" else "bipolar suspected"
 
 
@@ -130,7 +132,10 @@ def _size(scan: Measured) -> Judged:
 
 def _isotropy(scan: Measured) -> Judged:
     ratio = max(scan.acq.voxel_size_mm) / min(scan.acq.voxel_size_mm)
-    return ratio <= 1.1, f"longest edge {ratio:.3g} times the shortest"
+    return (
+        ratio <= 1.1,
+        "all edges equal" if ratio < 1.005 else f"longest edge {ratio:.3g} times the shortest",
+    )
 
 
 def _coverage(scan: Measured) -> Judged:
@@ -161,7 +166,7 @@ def _coils(scan: Measured) -> Judged:
     level = scan.level("singularities")
     method = str(scan.metadata.get("CoilCombinationMethod", "")).strip()
     if level is None:
-        return None, method or "not in the sidecar, and too few echoes to tell"
+        return None, method or "not looked at, and not in the sidecar"
     what = "no lines of undefined phase" if level == "ok" else "lines of undefined phase: channels cancel"
     return level == "ok", f"{method}; {what}" if method else what
 
@@ -169,7 +174,7 @@ def _coils(scan: Measured) -> Judged:
 def _unfiltered(scan: Measured) -> Judged:
     level = scan.level("filtered phase")
     if level is None:
-        return None, "echo times too short to tell, or not looked at"
+        return None, "not looked at, or echo times too short to tell"
     return level == "ok", "not filtered" if level == "ok" else "seems high-pass filtered"
 
 

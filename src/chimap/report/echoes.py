@@ -168,8 +168,8 @@ def echo_picture(echoes: Echoes, width_px: int = 1100) -> bytes:
     aspect = (ny * echoes.voxel_mm[1]) / (nx * echoes.voxel_mm[0])
     left, right, gap, top = 26.0, 58.0, 4.0, 20.0
     cell = (width_px - left - right - gap * (len(shown) - 1)) / len(shown)
-    cell = min(cell, 260.0)
-    wide, tall = left + right + len(shown) * (cell + gap), top + len(stacks) * (cell * aspect + gap)
+    cell = min(cell, 200.0)
+    wide, tall = left + right + len(shown) * (cell + gap) - gap, top + len(stacks) * (cell * aspect + gap)
     figure = Figure(figsize=(wide / 100, tall / 100), dpi=100, facecolor="black")
     FigureCanvasAgg(figure)
     for row, (name, stack) in enumerate(stacks):

@@ -26,7 +26,7 @@ from chimap.report.iron import iron_chart
 from chimap.report.orient import centre_index
 from chimap.report.reproduce import reproduction_text
 
-USUAL_BYTES, USUAL_MAPS, MORE_BYTES, MOST_BYTES = 14_000_000, 6, 1_500_000, 24_000_000
+USUAL_BYTES, USUAL_MAPS, MORE_BYTES, MOST_BYTES = 14_000_000, 6, 4_000_000, 24_000_000
 """What a report of so many maps may weigh, what each further map may add, and the end of it.
 
 The viewer's resolution gives way before the pictures do.
