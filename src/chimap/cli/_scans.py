@@ -71,7 +71,11 @@ def write_scan_report(result: Result, console: Console, command: str, *, force: 
     """``<name>_report.html`` and the figure of lesions in the scan's folder, unless they are there already for the same results."""
     path = result.store.path("_report", ".html")
     key = key_of(
-        result=result.key, code=code_sha256("chimap.report", "chimap.cli._report"), version=__version__
+        result=result.key,
+        code=code_sha256(
+            "chimap.report", "chimap.cli._report", "chimap.cli._report_extra", "chimap.pipeline.protocol"
+        ),
+        version=__version__,
     )
     stamp = result.store.path("_report", ".json")
     if not force and stamp.is_file():
