@@ -1,8 +1,9 @@
 """What mkdocs does on the way: tables of methods from the registry, equations as MathML.
 
 In a page, ``<!-- methods STAGE -->`` becomes the methods of that stage with their parameters and papers, ``<!-- methods -->``
-those of all stages, ``<!-- stages -->`` the table of stages, ``<!-- help COMMAND -->`` what ``chimap COMMAND --help`` prints, and
-``<!-- presets -->`` what the presets choose.
+those of all stages, ``<!-- stages -->`` the table of stages, ``<!-- help COMMAND -->`` what ``chimap COMMAND --help`` prints,
+``<!-- presets -->`` what the presets choose, ``<!-- api MODULE -->`` the functions and classes that a module offers, and
+``<!-- source PATH -->`` a file of the repository.
 Nothing of that is typed by hand, so it cannot grow old.
 """
 
@@ -13,8 +14,10 @@ import html
 import io
 import os
 import re
+from pathlib import Path
 from typing import Any
 
+from hooks_api import api
 from latex2mathml.converter import convert
 
 from chimap import registry
@@ -23,7 +26,7 @@ from chimap.cli.methods import describe
 from chimap.pipeline import presets
 from chimap.pipeline.text import citation
 
-_MARK = re.compile(r"^<!-- (methods|stages|help|presets)(?: ([a-z0-9]+))? -->$", re.MULTILINE)
+_MARK = re.compile(r"^<!-- (methods|stages|help|presets|api|source)(?: ([a-z0-9_./-]+))? -->$", re.MULTILINE)
 _MATH = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -114,4 +117,15 @@ def _stages(_: str | None) -> str:
     return "\n".join(rows)
 
 
-_MADE = {"methods": _methods, "stages": _stages, "help": _help, "presets": _presets}
+def _source(path: str | None) -> str:
+    return f"```python\n{(Path(__file__).parents[1] / str(path)).read_text().rstrip()}\n```"
+
+
+_MADE = {
+    "methods": _methods,
+    "stages": _stages,
+    "help": _help,
+    "presets": _presets,
+    "api": api,
+    "source": _source,
+}
