@@ -107,15 +107,20 @@ def siemens_mosaic(folder: Path, truth: Truth) -> None:
             )
 
 
-def siemens_xa(folder: Path, truth: Truth, *, mixed: bool = False, series: int = 4) -> None:
-    """Enhanced: a file an echo, magnitude and phase in series of their own; or all of it interleaved in one file."""
+def siemens_xa(
+    folder: Path, truth: Truth, *, mixed: bool = False, series: int = 4, last: str = "NONE"
+) -> None:
+    """Enhanced: a file an echo, magnitude and phase in series of their own; or all of it interleaved in one file.
+
+    `last` is the fourth word of the frame type.
+    """
     phase = whole((truth.phase + np.pi) * 2048 / np.pi % 4096).clip(0, 4095).astype(np.uint16)
     files: dict[tuple[int, int], list[dict[str, Any]]] = {}
     first = series
     for e, z, _ in slices(truth):
         for series, kind, data in ((first, "M", whole(truth.magnitude)), (first + 1, "P", phase)):
             frame = {"pixels": data[:, :, z, e].T, "kind": kind, "te_s": truth.te_s[e], "z": z}
-            frame["frame_type"] = ["ORIGINAL", "PRIMARY", kind, "NONE"]
+            frame["frame_type"] = ["ORIGINAL", "PRIMARY", kind, last]
             if kind == "P":
                 frame |= {"slope": 2, "intercept": -4096}
             files.setdefault((first, 0) if mixed else (series, e), []).append(frame)

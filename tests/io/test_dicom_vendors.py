@@ -157,3 +157,24 @@ def test_derived_t2star_map_is_no_magnitude(truth, tmp_path):
     v.siemens(tmp_path / "dicom", truth, first=20, ImageType=["DERIVED", "PRIMARY", "T2_STAR", "ND"])
     (scan,) = find_scans(tmp_path / "dicom", tmp_path / "work")
     assert [p.name[:3] for p in scan.magnitude] == ["s4_"] * 3
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_enhanced_swi_series_is_passed_over(mixed, truth, tmp_path):
+    """Its phase is filtered."""
+    v.siemens_xa(tmp_path / "dicom", truth, mixed=mixed, series=10, last="SWI")
+    v.siemens_xa(tmp_path / "dicom", truth, mixed=mixed, series=20)
+    (scan,) = find_scans(tmp_path / "dicom", tmp_path / "work")
+    assert {p.name[:3] for p in scan.phase + scan.magnitude} <= {"s20", "s21"}
+
+
+def test_a_phantom_in_the_name_is_no_phase(truth, tmp_path):
+    """In a folder that dcm2niix filled, with names of the user's."""
+    v.siemens(tmp_path / "dicom", truth)
+    (scan,) = find_scans(tmp_path / "dicom", tmp_path / "work")
+    for part in scan.magnitude:
+        for file in (part, part.with_suffix(".json")):
+            file.rename(file.with_name(f"{file.stem}_phantom{file.suffix}"))
+    (scan,) = find_scans(part.parent, tmp_path / "work")
+    assert (len(scan.phase), len(scan.magnitude)) == (3, 3)
+    assert usable(check(scan))

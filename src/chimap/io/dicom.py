@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,17 +183,18 @@ def _image(path: Path) -> _Image | None:
 
 def _part(path: Path, sidecar: dict[str, Any]) -> str:
     """magnitude, phase, real or imaginary; "other" for what no reconstruction uses (phase differences, maps)."""
-    if "Part" in sidecar:
-        return str(sidecar["Part"])
     types = {str(t).upper() for t in sidecar.get("ImageType") or []}
     words = stem(path).lower().split("_")[-2:]
     if types & _NOT_SIGNAL or (types & _MAPS and "DERIVED" in types):
         return "other"
+    if "Part" in sidecar:
+        return str(sidecar["Part"])
     if any(w.startswith("imaginary") for w in words) or "IMAGINARY" in types:
         return "imaginary"
     if any(w.startswith("real") for w in words) or "REAL" in types:
         return "real"
-    if any(w.startswith("ph") for w in words) or types & {"PHASE", "P", "PHASE MAP"}:
+    # dcm2niix adds a letter where a name is taken; a "phantom" is no phase.
+    if any(re.fullmatch("ph(ase)?[a-z]?", w) for w in words) or types & {"PHASE", "P", "PHASE MAP"}:
         return "phase"
     return "magnitude"
 

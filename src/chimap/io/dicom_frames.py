@@ -91,7 +91,8 @@ def _write(d: Any, levels: list[Any], pixels: bytes, s: Slice, target: Path) -> 
     for name in _COPIED:
         if d.get(name) is not None:
             setattr(out, name, d.get(name))
-    out.ImageType = ["ORIGINAL", "PRIMARY", _LETTERS.get(s.part, "OTHER"), "NONE"]
+    kind = [str(w) for w in find("MRImageFrameTypeSequence", "FrameType") or ["ORIGINAL", "PRIMARY"]]
+    out.ImageType = [*kind[:2], _LETTERS.get(s.part, "OTHER"), *kind[2:]]
     out.ScanningSequence = "GR"
     out.InstanceNumber = (s.frame or 0) + 1
     out.EchoTime = f"{s.te_ms:.10g}"
