@@ -99,6 +99,8 @@ def run_cohort(
         elif largest * where.n_procs > budget:
             at_once = int(budget // largest)
             console.note(f"scans of {largest:.1f} GB: {at_once} at once within {budget:.1f} GB")
+    elif tasks:
+        console.note(f"scans start as the workers of {where.cluster} do")
     if tasks:
         with client_of(where) as client:
             for task, result in run_tasks(client, reconstruct, tasks, where, budget):
@@ -112,7 +114,7 @@ def run_cohort(
 def _task(
     scan: Scan, out_dir: Path, options: Options, where: Where, log_json: str | None, command: str
 ) -> Task:
-    log = None if log_json is None else str(Path(log_json).absolute())
+    log = log_json if log_json in (None, "-") else str(Path(log_json).absolute())
     return Task(scan.name, Job(scan, out_dir, options, where.threads, log, command), declared_gb(scan))
 
 
