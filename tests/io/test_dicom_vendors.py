@@ -135,6 +135,10 @@ def test_one_enhanced_file_cut_off(truth, tmp_path):
     with pytest.raises(InputError, match="cut off"):
         find_scans(tmp_path / "dicom", tmp_path / "work")
     assert list((tmp_path / "work").iterdir()) == []
+    v.siemens(tmp_path / "dicom", truth, first=40)
+    (scan,) = find_scans(tmp_path / "dicom", tmp_path / "work")
+    assert scan.name == "scan" and scan.phase[0].name.startswith("s41_")
+    assert usable(check(scan)) and "cut off" in str(scan.problems)
 
 
 def test_compressed_enhanced_file(truth, tmp_path):

@@ -84,6 +84,7 @@ def _convert_into(folder: Path, part: Path) -> None:
     special = {key: series[key] for key in sorted(dicom_survey.to_sort(series) - mosaics)}
     philips = any(s.philips for s in found)
     said = ""
+    failed: list[InputError] = []
     if not mosaics and not special:
         said = _run(folder, part, "s%s_e%e", folder, philips=philips)
     else:
@@ -96,8 +97,21 @@ def _convert_into(folder: Path, part: Path) -> None:
                 said = _run(
                     Path(temporary) / "rest", part, "s%s_e%e", folder, philips=philips, required=not special
                 )
-            for n, (key, members) in enumerate(special.items()):
-                said = _convert_series(key[0], members, Path(temporary) / str(n), part, folder) or said
+            for n, members in enumerate(special.values()):
+                own = Path(temporary) / f"done{n}"
+                try:
+                    said = (
+                        _convert_series(n, members, Path(temporary) / str(n), make_folder(own), folder)
+                        or said
+                    )
+                except InputError as e:
+                    failed.append(e)  # One damaged series does not hide the others.
+                    continue
+                for file in own.iterdir():
+                    shutil.move(file, part / file.name)
+    if failed and not any(part.glob("*.nii")):
+        raise failed[0]
+    said = said or (failed[0].what if failed else "")
     if not any(part.glob("*.nii")):
         if mosaics:
             numbers = ", ".join(str(n) for n, _ in sorted(mosaics))
@@ -161,8 +175,12 @@ def _run(source: Path, target: Path, name: str, folder: Path, *, philips: bool, 
     return (said or "no reason given") if r.returncode == 8 else ""
 
 
-def _convert_series(number: int, members: list[Slice], temporary: Path, part: Path, folder: Path) -> str:
-    """Convert a series image by image: one a part, echo and channel; channels are then put along the fourth axis."""
+def _convert_series(index: int, members: list[Slice], temporary: Path, part: Path, folder: Path) -> str:
+    """Convert a series image by image: one a part, echo and channel; channels are then put along the fourth axis.
+
+    `index` keeps the names apart of series that have the same number.
+    """
+    number = members[0].series[0]
     groups = dicom_survey.groups(members)
     targets: dict[Path, list[tuple[Slice, Path]]] = {}
     for n, slices in enumerate(groups.values()):
@@ -184,7 +202,7 @@ def _convert_series(number: int, members: list[Slice], temporary: Path, part: Pa
         said = _run(temporary / str(n), out, "image", folder, philips=slices[0].philips) or said
         first, *more = sorted(out.glob("*.nii"))
         echo = times.index(te) + 1
-        name = f"s{number}_e{echo}_{n:04d}_{kind or 'magnitude'}"
+        name = f"s{number}_e{echo}_{index}-{n:04d}_{kind or 'magnitude'}"
         _settle(first, part / f"{name}.nii", slices[0], echo)
         if any("_Eq" in m.name for m in more):
             # The mark that slices are missing; see `dicom.find`.
