@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from chimap.cli import _stage
-from chimap.errors import InputError, OutputError
+from chimap.cli import _finds, _stage
+from chimap.errors import InputError
 from chimap.io.nifti import (
     load_volume,
     make_folder,
@@ -26,7 +26,6 @@ from chimap.io.nifti import (
     save_volume,
     whole_file,
 )
-from chimap.io.whole import whole_numbers
 from chimap.pipeline.measure import Measure, append_log
 
 SUMMARY = "microbleeds and calcifications: where, which, how much; rims; tumours"
@@ -34,19 +33,15 @@ SUMMARY = "microbleeds and calcifications: where, which, how much; rims; tumours
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this command."""
+    _finds.add_map(parser)
     add = parser.add_argument
-    add("--chi", required=True, metavar="NII", help="susceptibility in ppm")
-    add("--mask", metavar="NII", help="where it is valid (default: where it is not exactly 0)")
     add("--field", metavar="NII", help="local field in ppm that it was made from: moments without loss")
     add("--noise", metavar="NII", help="standard deviation of the local field in ppm")
     add("--r2star", metavar="NII", help="R2* in 1/s: fainter lesions, and a check")
     add(
         "--magnitude", metavar="NII", help="magnitude (all echoes or combined), a check where there is no R2*"
     )
-    add("--labels", metavar="NII", help="label image on the same grid, for the nearest region")
-    add("--label-table", metavar="TSV", help="its names (default: beside the image; FreeSurfer's are known)")
-    add("-o", "--output", required=True, metavar="FOLDER", help="folder for tables, label image and figure")
-    add("--figure", choices=("png", "svg", "none"), default="png", help="kind of the figure (default: png)")
+    _finds.add_labels_and_output(parser, "label image on the same grid, for the nearest region")
     group = parser.add_argument_group("limits")
     group.add_argument(
         "--diameter",
@@ -79,15 +74,12 @@ def run(args: argparse.Namespace) -> int:
     from chimap.pipeline.lesions import METHOD, about, columns_of, facts_of, row, write_table
     from chimap.quantify.lesions import find_lesions
 
-    folder = Path(args.output)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError("this is a file; a folder is expected", file=folder)
+    folder = _finds.output_folder(args)
     console = _stage.console_of(args)
     if args.r2star and args.acq is None and args.b0 is None:
         raise InputError("the check of R2* depends on the field strength", fix="Give --b0 or --acq")
-    chi = _stage.read(args.chi)
+    chi, mask = _finds.map_and_mask(args)
     like = (args.chi, chi.shape)
-    mask = _stage.read_mask(args.mask, like) if args.mask else np.isfinite(chi) & (chi != 0)
     acq = _stage.acquisition(args, args.chi, needs_te=False)
     affine = read_header(args.chi).affine
     maps: dict[str, Any] = {}
@@ -96,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             maps[name] = _stage.read(path, like)
     if args.magnitude:
         maps["magnitude"] = _magnitude(args.magnitude, like)
-    regions, names = _regions(args, like)
+    regions, names = _finds.labels_and_names(args, like)
     rims = _stage.read(args.rims, like) if args.rims else None
     roi = _stage.read_mask(args.tumour, like) if args.tumour else None
     make_folder(folder)
@@ -140,22 +132,6 @@ def _magnitude(path: str, like: tuple[str, tuple[int, ...]]) -> np.ndarray:
         # The last echo shows lost signal best; all of them together still do, with less noise.
         return np.sqrt((np.moveaxis(data, 3, 0).astype(np.float64) ** 2).sum(axis=0)).astype(np.float32)
     return data
-
-
-def _regions(
-    args: argparse.Namespace, like: tuple[str, tuple[int, ...]]
-) -> tuple[np.ndarray | None, dict[int, str]]:
-    if not args.labels:
-        return None, {}
-    from chimap.pipeline.regions import label_names
-    from chimap.quantify.labels import FREESURFER, looks_like_freesurfer
-
-    labels = whole_numbers(_stage.read(args.labels, like), args.labels)
-    table = Path(args.label_table) if args.label_table else None
-    names = label_names(Path(args.labels), table) if table else label_names(Path(args.labels))
-    if not names and looks_like_freesurfer(np.unique(labels).tolist()):
-        names = dict(FREESURFER)
-    return labels, names
 
 
 def _rims(folder: Path, chi: np.ndarray, lesions: np.ndarray, mask: np.ndarray, acq: Any) -> None:

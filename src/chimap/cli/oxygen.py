@@ -11,15 +11,13 @@ oxygen.png, and regions.tsv with regions.json. What needs an input that is not g
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chimap.cli import _stage
-from chimap.errors import InputError, OutputError
+from chimap.cli import _finds, _stage
+from chimap.errors import InputError
 from chimap.io.nifti import make_folder, read_header, save_volume, whole_file
-from chimap.io.whole import whole_numbers
 from chimap.numerics.blood import ARTERIAL, DO_CGS_PPM, HAEMATOCRIT
 from chimap.pipeline.measure import Measure, append_log
 
@@ -28,9 +26,8 @@ SUMMARY = "veins: diameter, oxygen saturation and extraction; consumption by reg
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of this command."""
+    _finds.add_map(parser)
     add = parser.add_argument
-    add("--chi", required=True, metavar="NII", help="susceptibility in ppm")
-    add("--mask", metavar="NII", help="where it is valid (default: where it is not exactly 0)")
     add(
         "--field",
         metavar="NII",
@@ -42,11 +39,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="standard deviation of the local field: an image in ppm, or one number in ppb",
     )
     add("--r2star", metavar="NII", help="R2* in 1/s: fainter veins, and a check")
-    add("--labels", metavar="NII", help="label image of territories on the same grid, for regional values")
-    add("--label-table", metavar="TSV", help="its names (default: beside the image; FreeSurfer's are known)")
     add("--cbf", metavar="NII", help="blood flow in mL/100 g/min on the same grid, for oxygen consumption")
-    add("-o", "--output", required=True, metavar="FOLDER", help="folder for tables, label image and figure")
-    add("--figure", choices=("png", "svg", "none"), default="png", help="kind of the figure (default: png)")
+    _finds.add_labels_and_output(parser, "label image of territories on the same grid, for regional values")
     group = parser.add_argument_group("blood")
     add = group.add_argument
     add("--haematocrit", type=float, default=HAEMATOCRIT, metavar="H",
@@ -78,16 +72,13 @@ def run(args: argparse.Namespace) -> int:
     from chimap.quantify.oxygen import Blood, reliable, territories
     from chimap.quantify.veins import find_veins
 
-    folder = Path(args.output)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError("this is a file; a folder is expected", file=folder)
+    folder = _finds.output_folder(args)
     console = _stage.console_of(args)
     blood = Blood(
         args.haematocrit, args.haematocrit_sd, args.sao2, args.deoxygenation, args.oxygenated / 1000
     )
-    chi = _stage.read(args.chi)
+    chi, mask = _finds.map_and_mask(args)
     like = (args.chi, chi.shape)
-    mask = _stage.read_mask(args.mask, like) if args.mask else np.isfinite(chi) & (chi != 0)
     acq = _stage.acquisition(args, args.chi, needs_te=False)
     affine = read_header(args.chi).affine
     maps: dict[str, Any] = {}
@@ -97,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     if args.noise:
         maps["noise"] = _noise(args.noise, like)
     cbf = _stage.read(args.cbf, like) if args.cbf else None
-    labels, names = _territories(args, like)
+    labels, names = _finds.labels_and_names(args, like)
     make_folder(folder)
     settings = {"diameter_mm": list(args.diameter), "contrast_ppb": args.contrast, "depth_mm": args.depth}
     with console.stage("oxygen", tables.METHOD) as bar:
@@ -157,18 +148,3 @@ def _noise(given: str, like: tuple[str, tuple[int, ...]]) -> np.ndarray:
     if not ppb > 0:
         raise InputError(f"a noise of {ppb:g} ppb is not positive", fix="Give a positive number, or an image")
     return np.full(like[1], ppb / 1000, np.float32)
-
-
-def _territories(
-    args: argparse.Namespace, like: tuple[str, tuple[int, ...]]
-) -> tuple[np.ndarray | None, dict[int, str]]:
-    if not args.labels:
-        return None, {}
-    from chimap.pipeline.regions import label_names
-    from chimap.quantify.labels import FREESURFER, looks_like_freesurfer
-
-    labels = whole_numbers(_stage.read(args.labels, like), args.labels)
-    names = label_names(Path(args.labels), Path(args.label_table) if args.label_table else None)
-    if not names and looks_like_freesurfer(np.unique(labels).tolist()):
-        names = dict(FREESURFER)
-    return labels, names
