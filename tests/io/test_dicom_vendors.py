@@ -182,3 +182,12 @@ def test_a_phantom_in_the_name_is_no_phase(truth, tmp_path):
     (scan,) = find_scans(part.parent, tmp_path / "work")
     assert (len(scan.phase), len(scan.magnitude)) == (3, 3)
     assert usable(check(scan))
+
+
+def test_files_of_two_persons_are_refused(truth, tmp_path):
+    """Without saying who they are."""
+    v.siemens(tmp_path / "dicom", truth)
+    v.siemens(tmp_path / "dicom", truth, first=8, PatientID="SECRET9")
+    with pytest.raises(InputError, match="of 2 persons") as caught:
+        find_scans(tmp_path / "dicom", tmp_path / "work")
+    assert "SECRET" not in str(caught.value)

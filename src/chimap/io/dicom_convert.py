@@ -77,6 +77,13 @@ def convert(folder: Path, work_dir: Path) -> Path:
 
 def _convert_into(folder: Path, part: Path) -> None:
     found = dicom_survey.survey(files(folder))
+    persons = {s.person for s in found if s.person}
+    if len(persons) > 1:
+        raise InputError(
+            f"the files are of {len(persons)} persons (PatientID differs)",
+            file=folder,
+            fix="Give a folder for each person",
+        )
     series: dict[tuple[int, str], list[Slice]] = {}
     for s in found:
         series.setdefault(s.series, []).append(s)

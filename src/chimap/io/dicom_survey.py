@@ -31,6 +31,7 @@ _TAGS: list[Any] = [
     "ImageType",
     "ComplexImageComponent",
     "Manufacturer",
+    "PatientID",
     "SeriesNumber",
     "SeriesInstanceUID",
     "EchoTime",
@@ -61,7 +62,8 @@ class Slice:
     `part` is magnitude, phase, real, imaginary or nothing; `te_ms` the echo time and `hidden_te` whether only private tags have it;
     `channel` names a receive channel; `place` is the position along the slice normal in mm; `shift` is (slope, intercept) that
     turn stored numbers into values where only Philips' private tags have them; `frame` counts from 0 in files of several;
-    `epi` and `philips` are what they say, the former of files of several frames only.
+    `epi` and `philips` are what they say, the former of files of several frames only; `person` is a number that differs between
+    persons, 0 if unknown.
     """
 
     path: Path
@@ -76,6 +78,7 @@ class Slice:
     frame: int | None = None
     epi: bool = False
     philips: bool = False
+    person: int = 0
 
     @property
     def group(self) -> tuple[str, float, str]:
@@ -125,6 +128,7 @@ def _slice(d: Any, file: Path) -> Slice:
         mosaic="MOSAIC" in [str(w).upper() for w in d.get("ImageType") or []],
         shift=_philips_shift(d),
         philips=_philips(d),
+        person=_person(d),
     )
 
 
@@ -162,6 +166,7 @@ def _frames(d: Any, file: Path) -> list[Slice]:
                 frame=i,
                 epi=str(d.get("EchoPlanarPulseSequence") or "").upper() == "YES",
                 philips=_philips(d),
+                person=_person(d),
             )
         )
     return out
@@ -169,6 +174,11 @@ def _frames(d: Any, file: Path) -> list[Slice]:
 
 def _philips(d: Any) -> bool:
     return "philips" in str(d.get("Manufacturer") or "").lower()
+
+
+def _person(d: Any) -> int:
+    identifier = str(d.get("PatientID") or "").strip()
+    return hash(identifier) if identifier else 0
 
 
 def _series(d: Any) -> tuple[int, str]:
