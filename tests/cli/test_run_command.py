@@ -49,11 +49,13 @@ def test_report_and_messages(done):
     assert "sub-01" in html and "10.1002/mrm.28563" in html and "whole brain" in html
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']https?:", html)
     assert "sub-01/anat/sub-01_report.html" in (out / "report.html").read_text()
-    stages = ["read", "mask", "field", "r2star", "background", "inversion", "reference", "report"]
+    stages = ["read", "mask", "field", "r2star", "background", "inversion", "reference", "quality", "report"]
     assert re.findall(r"^chimap: sub-01: (\w+)", process.stderr, re.M) == stages
     log = [json.loads(line) for line in (out.parent / "log.jsonl").read_text().splitlines()]
-    assert [line["stage"] for line in log] == stages[:-1]
-    assert all(line["scan"] == "sub-01" and line["seconds"] >= 0 for line in log)
+    assert [line["event"] for line in log] == ["start", *["done"] * (len(stages) - 1), "end"]
+    assert [line["stage"] for line in log[1:-1]] == stages[:-1]
+    assert all(line["scan"] == "sub-01" and line["seconds"] >= 0 for line in log[1:])
+    assert isinstance(log[-1]["warnings"], list) and log[-1]["report"].endswith("_report.html")
 
 
 def test_again_does_nothing(done, coarse, capsys):
@@ -61,7 +63,7 @@ def test_again_does_nothing(done, coarse, capsys):
     before = (out / "sub-01/anat/sub-01_report.html").stat().st_mtime_ns
     assert _run("run", coarse.bids, out, "--preset", "fast") == 0
     err = capsys.readouterr().err
-    assert err.count("done before") == 8
+    assert err.count("done before") == 9
     assert (out / "sub-01/anat/sub-01_report.html").stat().st_mtime_ns == before
 
 

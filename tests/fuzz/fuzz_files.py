@@ -142,7 +142,7 @@ def many_voxels(path: Path, rng: np.random.Generator) -> None:
 def values(path: Path, rng: np.random.Generator) -> None:
     """Numbers that no scanner gives, some or all of them."""
     image = nib.load(path)
-    a = np.array(image.dataobj, dtype=np.float32)
+    a = image.get_fdata(dtype=np.float32).copy()
     odd = [np.nan, np.inf, -np.inf, 1e38, -1e38, 0.0, 1e-42, -5.0, 7e9][rng.integers(9)]
     a[rng.random(a.shape) < rng.choice([0.001, 0.5, 1.1])] = odd
     nib.save(nib.Nifti1Image(a, image.affine), path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -54,10 +56,14 @@ def test_plain_values():
     assert plain(float("nan")) == "nan"
 
 
-def test_log(tmp_path):
+def test_log(tmp_path, capsys):
     append_log(None, {})
     append_log(tmp_path / "log", {"a": 1})
-    append_log(tmp_path / "log", {"a": 2})
-    assert (tmp_path / "log").read_text() == '{"a": 1}\n{"a": 2}\n'
+    append_log(tmp_path / "log", {"a": 2}, "skipped")
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [(e["event"], e["a"]) for e in lines] == [("done", 1), ("skipped", 2)]
+    assert all(datetime.fromisoformat(e["time"]).utcoffset() == timedelta(0) for e in lines)
+    append_log("-", {"a": 3})
+    assert json.loads(capsys.readouterr().err)["a"] == 3
     with pytest.raises(OutputError):
         append_log(tmp_path / "none" / "log", {})

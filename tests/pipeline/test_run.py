@@ -66,7 +66,7 @@ def _copy(first, tmp_path):
 
 def test_outputs(first, coarse):
     out, _, watch = first
-    assert watch.ran == ["read", "mask", "field", "r2star", "background", "inversion", "reference"]
+    assert watch.ran == ["read", "mask", "field", "r2star", "background", "inversion", "reference", "quality"]
     anat = out / "sub-01" / "anat"
     reference = nib.load(coarse.truth / "sub-01_Chimap.nii.gz")
     for o in (r.COMBINED, r.BRAIN, r.TOTAL, r.NOISE, r.R2STAR, r.T2STAR, r.LOCAL, r.VALID, r.RAW_CHI, r.CHI):
@@ -99,7 +99,7 @@ def test_second_run_does_nothing(scan, first, tmp_path):
     out = _copy(first, tmp_path)
     before = _hashes(out)
     result, watch = _run(scan, out)
-    assert watch.ran == [] and len(watch.kept) == 7
+    assert watch.ran == [] and len(watch.kept) == 8
     assert _hashes(out) == before
     assert result.key == first[1].key and result.methods_text == first[1].methods_text
 
@@ -109,7 +109,7 @@ def test_only_what_depends_on_a_parameter_runs(scan, first, tmp_path):
     _, watch = _run(
         scan, out, replace(FAST, methods={"inversion": "tv"}, parameters={"inversion": {"tolerance": 0.1}})
     )
-    assert watch.ran == ["inversion", "reference"]
+    assert watch.ran == ["inversion", "reference", "quality"]
     _, watch = _run(scan, out, replace(FAST, parameters={"mask": {"level": 0.31}}))
     assert "mask" in watch.ran and "read" not in watch.ran
     _, watch = _run(scan, out, replace(FAST, force=True))
@@ -201,7 +201,7 @@ def test_two_echoes_have_r2star_from_the_methods_that_can(scan, coarse, tmp_path
     assert "r2star" not in watch.ran
     assert any("arlo needs 3 echoes" in w and "loglinear" in w for w in result.warnings)
     result, watch = _run(two, tmp_path / "out", replace(FAST, methods={"r2star": "loglinear"}))
-    assert watch.ran == ["r2star"] and not result.warnings
+    assert watch.ran == ["r2star", "quality"] and not result.warnings
     rate = nib.load(result.done["r2star"][r.R2STAR.suffix].path).get_fdata()
     assert 5 < np.median(rate[rate > 0]) < 60
 

@@ -176,8 +176,10 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threads", type=int, metavar="N", help="threads to use (default: all cores)")
     group.add_argument(
         "--log-json",
+        nargs="?",
+        const="-",
         metavar="FILE",
-        help="append a line of JSON a stage: seconds without compilation, compilation, peak memory, iterations",
+        help="append a line of JSON an event (without FILE: to stderr): time, stage, seconds, peak memory, iterations, warnings",
     )
     group.add_argument("--quiet", action="store_true", help="no progress on the terminal")
     group.add_argument("--debug", action="store_true", help="show the Python traceback of an error")

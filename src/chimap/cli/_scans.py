@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from chimap.errors import ChimapError, OutputError
 from chimap.io.nifti import whole_file, write_json, write_text
 from chimap.io.scan import Scan
 from chimap.pipeline.console import Console
-from chimap.pipeline.plan import STAGES, Options, Result
+from chimap.pipeline.measure import append_log
+from chimap.pipeline.plan import STAGES, Options, Result, result_name
+from chimap.pipeline.provenance import names_of, without_paths
 from chimap.pipeline.run import run_scan
 from chimap.pipeline.store import code_sha256, file_sha256, key_of
 
@@ -60,10 +63,32 @@ def run_with_report(
     scan: Scan, out_dir: Path, options: Options, *, console: Console, log_json: str | None, command: str
 ) -> tuple[Result, Path]:
     """Reconstruct one scan and write its report."""
-    stages = (*STAGES[:-1], "lesions", "report") if options.lesions else STAGES
-    with console.whole(stages, scan.name):
-        result = run_scan(scan, out_dir, options, console=console, log_json=log_json)
-        report = write_scan_report(result, console, command, force=options.force)
+    more = ("quality", "lesions") if options.lesions else ("quality",)
+    start = time.perf_counter()
+    name = result_name(scan)
+    # No path of this machine: it may hold the name of a person.
+    names = names_of(scan.files, out_dir)
+    append_log(log_json, {"scan": name, "inputs": list(names.values())}, "start")
+    try:
+        with console.whole((*STAGES[:-1], *more, "report"), scan.name):
+            result = run_scan(scan, out_dir, options, console=console, log_json=log_json)
+            report = write_scan_report(result, console, command, force=options.force)
+    except Exception as e:
+        seconds = round(time.perf_counter() - start, 3)
+        append_log(
+            log_json,
+            {"scan": name, "seconds": seconds, "error": without_paths(str(e), names) or type(e).__name__},
+            "failed",
+        )
+        raise
+    seconds = round(time.perf_counter() - start, 3)
+    end = {
+        "scan": name,
+        "seconds": seconds,
+        "warnings": result.warnings,
+        "report": report.relative_to(out_dir).as_posix(),
+    }
+    append_log(log_json, end, "end")
     return result, report
 
 

@@ -20,6 +20,7 @@ _WEIGHTS = {
     "background": 20,
     "inversion": 45,
     "lesions": 8,
+    "quality": 6,
     "report": 10,
     "head": 15,
     "scan": 10,

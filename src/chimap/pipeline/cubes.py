@@ -66,7 +66,7 @@ class Cubes:
         else:
             magnitude = np.stack([cut(m)[index] for m in np.moveaxis(data.magnitude, 3, 0)])
         chosen = here[index]
-        return cls(phase, magnitude, chosen, _noise(magnitude[0], chosen))
+        return cls(phase, magnitude, chosen, high_frequency_sd(magnitude[0], chosen))
 
     def steps(self, axis: int, echoes: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
         """Signal of the next voxel along an axis times the conjugate of each one's, (echo, cube, ...), and where both are inside."""
@@ -77,7 +77,7 @@ class Cubes:
         return product, inside[:, a] & inside[:, b]
 
 
-def _noise(magnitude: np.ndarray, inside: np.ndarray) -> float:
+def high_frequency_sd(magnitude: np.ndarray, inside: np.ndarray) -> float:
     """Standard deviation from the differences along all axes at once within 2 x 2 x 2 voxels (median absolute value)."""
     part, full = magnitude, inside
     for axis in (1, 2, 3):

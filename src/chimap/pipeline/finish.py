@@ -30,6 +30,8 @@ def finish(
                 "fix": "Give --phase-sign + or - if that is wrong" if sign["warning"] else "",
             }
         )
+    if run.quality.numbers:
+        findings.append(run.quality.finding())
     warnings = warnings + [
         f"{f['topic']}: {f['what']}" for f in run.done["read"].record["findings"] if f["level"] == "warning"
     ]
@@ -93,6 +95,7 @@ def finish(
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         software=software(),
         age_years=run.options.age,
+        quality=run.quality,
     )
 
 

@@ -95,7 +95,7 @@ def find_in_run(run: Runner, labels: tuple[np.ndarray, dict[int, str]] | None) -
     )
     found = run.store.find("lesions", key, LESIONS.suffix)
     if found is not None:
-        run.console.skipped("lesions", METHOD)
+        run.taken_over("lesions", METHOD)
         run.done["lesions"] = found
         return found
     release_memory()

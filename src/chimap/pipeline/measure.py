@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -179,12 +180,22 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def append_log(path: str | Path | None, record: dict[str, Any]) -> None:
-    """Add `record` as one line of JSON to the file (nothing without a file)."""
+def append_log(path: str | Path | None, record: dict[str, Any], event: str = "done") -> None:
+    """Add `record` as one line of JSON to the file, or to stderr for "-" (nothing without a path).
+
+    In front go ``time`` (UTC, ISO 8601) and ``event``: start, done (a stage ran), skipped (it was done before), end, failed.
+    """
     if path is None:
         return
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = json.dumps({"time": now, "event": event, **plain(record)}) + "\n"
+    if str(path) == "-":
+        sys.stderr.write(line)
+        sys.stderr.flush()
+        return
     try:
+        # One write a line: those of scans that run side by side do not mix.
         with open(path, "a", encoding="utf-8") as f:
-            f.write(json.dumps(plain(record)) + "\n")
+            f.write(line)
     except OSError as e:
         raise OutputError(f"the log cannot be written ({e.strerror})", file=path) from e

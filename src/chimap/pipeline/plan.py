@@ -16,6 +16,7 @@ from chimap.io.nifti import write_json, write_text
 from chimap.io.scan import Scan
 from chimap.pipeline import presets
 from chimap.pipeline.presets import Choice
+from chimap.pipeline.quality_terms import Quality
 from chimap.pipeline.store import Done, Output, Store, key_of
 
 COMBINED = Output(
@@ -115,6 +116,7 @@ class Result:
     created: str
     software: dict[str, str]
     age_years: float | None = None
+    quality: Quality = field(default_factory=Quality)
 
     @property
     def chi(self) -> Path:
@@ -128,7 +130,15 @@ class Result:
             stages={s: d.record["key"] for s, d in self.done.items()},
             regions=self.regions,
             age=self.age_years,
+            quality=self.quality.numbers,
         )
+
+
+def result_name(scan: Scan) -> str:
+    """What the names of a scan's results begin with."""
+    if scan.name.startswith("sub-"):
+        return scan.name
+    return "sub-01" if scan.name == "scan" else f"sub-01_{scan.name}"
 
 
 def scan_folder(out_dir: Path, scan: Scan) -> Path:

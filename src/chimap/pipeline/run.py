@@ -14,7 +14,7 @@ from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.io.scan import Scan
 from chimap.masking.quality import refine
-from chimap.pipeline import presets, sources
+from chimap.pipeline import presets, quality, sources
 from chimap.pipeline.answers import Answers
 from chimap.pipeline.console import Console
 from chimap.pipeline.finish import finish
@@ -110,6 +110,10 @@ class _Run(Answers):
         self._background()
         self._inversion()
         reference = self._reference()
+        self.quality = quality.measure_in_run(self)
+        for warning in self.quality.warnings:
+            self.warnings.append(warning)
+            self.console.note(warning)
         for name in ("read", "field", "background", "inversion"):
             if name in self.done:
                 for artifact in self.done[name].artifacts.values():
@@ -163,7 +167,7 @@ class _Run(Answers):
         key = key_of(mask=file_sha256(self.scan.mask), read=self.done["read"].record["key"])
         found = self.store.find("mask", key, BRAIN.suffix)
         if found is not None:
-            self.console.skipped("mask", "given")
+            self.taken_over("mask", "given")
             self.done["mask"] = found
             return
         with self.console.stage("mask", "given"):

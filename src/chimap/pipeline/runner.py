@@ -17,9 +17,10 @@ from chimap.numerics.echoes import root_sum_of_squares
 from chimap.pipeline.checks import deep_checks
 from chimap.pipeline.console import Console
 from chimap.pipeline.measure import Measure, append_log, plain, release_memory
-from chimap.pipeline.plan import BRAIN, COMBINED, VALID, Options, scan_folder, write_description
+from chimap.pipeline.plan import BRAIN, COMBINED, VALID, Options, result_name, scan_folder, write_description
 from chimap.pipeline.presets import Choice
 from chimap.pipeline.provenance import finding_with, link_inputs, names_of
+from chimap.pipeline.quality_terms import Quality
 from chimap.pipeline.store import Artifact, Done, Output, Store, code_sha256, file_sha256, key_of
 from chimap.types import Mask, Volume
 
@@ -35,19 +36,13 @@ class Runner:
         self.options = options
         self.console = console
         self.log_json = log_json
-        name = (
-            scan.name
-            if scan.name.startswith("sub-")
-            else f"sub-01_{scan.name}"
-            if scan.name != "scan"
-            else "sub-01"
-        )
-        self.store = Store(scan_folder(out_dir, scan), name, force=options.force)
+        self.store = Store(scan_folder(out_dir, scan), result_name(scan), force=options.force)
         self.done: dict[str, Done] = {}
         self.choices: dict[str, Choice] = {}
         self.inputs: list[dict[str, str]] = []
-        self.warnings: list[str] = []
         self.names: dict[Path, str] = {}
+        self.warnings: list[str] = []
+        self.quality = Quality()
         self._data: ScanData | None = None
         self._masked = False
 
@@ -59,6 +54,18 @@ class Runner:
             self._data = io_scan.load(self.scan)
             self._masked = False
         return self._data
+
+    def taken_over(self, stage: str, detail: str = "") -> None:
+        """Say that a stage was done before."""
+        self.console.skipped(stage, detail)
+        append_log(
+            self.log_json, {"scan": self.store.name, "stage": stage, "method": detail or None}, "skipped"
+        )
+
+    def forget_data(self) -> None:
+        """Release the scan's data; who needs them again loads them again."""
+        self._data = None
+        self._masked = False
 
     def _read(self) -> None:
         missing = [p for p in self.scan.files if not Path(p).is_file()]
@@ -89,7 +96,7 @@ class Runner:
         key = key_of(inputs=[i["sha256"] for i in self.inputs], facts=facts, code=code)
         found = self.store.find("read", key, COMBINED.suffix)
         if found is not None:
-            self.console.skipped("read")
+            self.taken_over("read")
             self.done["read"] = found
             return
         with self.console.stage("read") as bar, Measure(bar) as measure:
@@ -109,6 +116,7 @@ class Runner:
         sidecar = {"Sources": [i["file"] for i in self.inputs], "EchoTime": list(data.acq.te_s)}
         # The first thing on the disk: what the folder is.
         write_description(self.out_dir)
+        link_inputs(self.scan.files, self.out_dir)
         self.done["read"] = self.store.save("read", key, (COMBINED,), arrays, data.affine, record, sidecar)
 
     @property
@@ -116,7 +124,6 @@ class Runner:
         values = self.done["read"].record["acquisition"]
         return Acquisition(
             tuple(values["TE"]), values["B0"], tuple(values["B0_dir"]), tuple(values["voxel_size"])
-        link_inputs(self.scan.files, self.out_dir)
         )
 
     @property
@@ -174,7 +181,7 @@ class Runner:
         )
         found = self.store.find(stage, key, outputs[0].suffix)
         if found is not None:
-            self.console.skipped(stage, choice.method.name)
+            self.taken_over(stage, choice.method.name)
             self.done[stage] = found
             return found
         release_memory()

@@ -105,18 +105,25 @@ class Store:
             return None
         try:
             record = json.loads(self.path(primary, ".json").read_text("utf-8"))["Chimap"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         if not isinstance(record, dict) or record.get("stage") != stage or record.get("key") != key:
             return None
         artifacts = {}
         for suffix, entry in record.get("outputs", {}).items():
             path = self.path(suffix)
-            # Someone may have edited or replaced the file since.
-            if not path.is_file() or file_sha256(path) != entry["sha256"]:
+            # Someone may have edited or replaced the file since, or its sidecar.
+            if not path.is_file() or file_sha256(path) != entry["sha256"] or not self._described(suffix):
                 return None
             artifacts[suffix] = Artifact(path, entry["sha256"], bool(entry["mask"]))
         return Done(stage, record, artifacts, resumed=True)
+
+    def _described(self, suffix: str) -> bool:
+        """Whether the sidecar of an output is there and whole."""
+        try:
+            return isinstance(json.loads(self.path(suffix, ".json").read_text("utf-8")), dict)
+        except (OSError, ValueError, RecursionError):
+            return False
 
     def save(
         self,
