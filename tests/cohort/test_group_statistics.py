@@ -11,16 +11,16 @@ from chimap.cohort.regression import design, false_discovery, regress
 
 
 def test_robust_z_by_hand():
-    # Median 3, absolute deviations 2 1 0 1 97: MAD 1.
-    z = robust_z([1, 2, 3, 4, 100])
-    assert z == pytest.approx(np.array([-2, -1, 0, 1, 97]) / 1.4826)
+    # Median 5, absolute deviations 4 3 2 1 0 1 2 3 95: MAD 2.
+    z = robust_z([1, 2, 3, 4, 5, 6, 7, 8, 100])
+    assert z == pytest.approx(np.array([-4, -3, -2, -1, 0, 1, 2, 3, 95]) / 2 / 1.4826)
 
 
 def test_robust_z_has_no_scale():
-    assert np.isnan(robust_z([1, 2, 3, 99])).all()
-    assert np.isnan(robust_z([5, 5, 5, 5, 9])).all()
-    z = robust_z([1, None, 2, 3, float("nan"), 4, 100])
-    assert np.isnan(z[[1, 4]]).all() and z[6] > 60
+    assert np.isnan(robust_z([1, 2, 3, 4, 5, 6, 99])).all()
+    assert np.isnan(robust_z([5, 5, 5, 5, 5, 5, 1, 9])).all()
+    z = robust_z([1, None, 2, 3, float("nan"), 4, 5, 6, 7, 100])
+    assert np.isnan(z[[1, 4]]).all() and z[9] > 30
 
 
 def test_one_covariate_agrees_with_scipy(rng):

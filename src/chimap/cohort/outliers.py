@@ -9,8 +9,8 @@ import numpy as np
 LIMIT = 3.5
 """Robust z-score from which on a value is flagged (Iglewicz and Hoaglin 1993)."""
 
-LEAST = 5
-"""Fewer values than these are not judged."""
+LEAST = 8
+"""Fewer values than these are not judged: their MAD says too little about the spread."""
 
 
 def robust_z(values: Sequence[float | None]) -> np.ndarray:
@@ -28,7 +28,7 @@ def robust_z(values: Sequence[float | None]) -> np.ndarray:
     Returns
     -------
     (n,) float64
-        NaN where a value is missing; all NaN with fewer than 5 values or a MAD of 0 (half of the values are equal): there is
+        NaN where a value is missing; all NaN with fewer than 8 values or a MAD of 0 (half of the values are equal): there is
         then no scale to judge by.
     """
     x = np.array([np.nan if v is None else v for v in values], float)
