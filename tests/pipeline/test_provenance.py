@@ -62,4 +62,6 @@ def test_command_without_folders(tmp_path):
     command = f"chimap run '{source}' {out} participant --labels {labels} --set inversion.lam=0.1"
     said = shareable(command, out / "sub-01" / "anat")
     assert said == "chimap run INPUT OUT participant --labels dseg.nii.gz --set inversion.lam=0.1"
-    assert shareable(f"chimap run --output={out} '{source}'", out / "sub-01") == "chimap run --output=OUT INPUT"
+    assert (
+        shareable(f"chimap run --output={out} '{source}'", out / "sub-01") == "chimap run --output=OUT INPUT"
+    )
