@@ -20,6 +20,7 @@ from matplotlib.image import imread
 
 from chimap.errors import OutputError
 from chimap.report import MapItem, ReportData, StageItem, write_report
+from chimap.report.echoes import Echoes
 from chimap.report.figures import histogram, region_chart, robust_window, three_plane
 from chimap.report.html import render, show, words
 from chimap.report.orient import Orientation, bounding_box, centre_index
@@ -394,6 +395,27 @@ def test_a_warning_is_said_once():
     assert summary.count("bipolar") == 1 and "Use monopolar ones" in summary
     assert "Something else" in summary and "No warnings" not in summary
     assert "No warnings" in render(make(findings=[], warnings=[]))
+
+
+def test_an_echo_that_stands_out_is_a_warning():
+    shape = (8, 9)
+    blank = np.zeros((*shape, 3), np.float32)
+    echoes = Echoes(
+        (0.004, 0.008, 0.012),
+        (1.0, 1.0),
+        5.0,
+        blank + 1,
+        blank,
+        blank,
+        np.zeros((20, 3)),
+        np.array([0.1, 0.9, 0.1]),
+    )
+    page = render(make(warnings=[], findings=[], echoes=echoes))
+    summary = page.split('id="summary"')[1].split("</section>")[0]
+    assert "echo 2 (8 ms) much worse" in summary and "No warnings" not in summary
+    assert "Echo 2 stands out" in page
+    fine = render(make(warnings=[], findings=[], echoes=replace(echoes, rms_rad=np.array([0.1, 0.2, 0.3]))))
+    assert "No warnings" in fine and "stands out" not in fine
 
 
 def test_protocol_is_a_table_and_a_sentence_on_top():

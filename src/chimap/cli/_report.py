@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chimap import __version__
-from chimap.cli._report_extra import with_extra
+from chimap.cli._report_extra import raw_of, with_extra
 from chimap.cli._scans import facts
 from chimap.pipeline import plan as r
 from chimap.pipeline.plan import Result
@@ -20,7 +20,8 @@ from chimap.report.lesions import lesion_figure
 
 
 def report_data(result: Result, command: str = "") -> ReportData:
-    """Everything that the report says; reads the maps from the disk."""
+    """Everything that the report says; reads the scan and the maps from the disk."""
+    raw = raw_of(result)
     masks = {
         "brain": _array(result, "mask", r.BRAIN),
         "valid": _valid(result),
@@ -50,7 +51,7 @@ def report_data(result: Result, command: str = "") -> ReportData:
         methods_text=result.methods_text,
         citations=result.citations,
     )
-    return with_extra(data, result)
+    return with_extra(data, result, raw)
 
 
 def shareable(command: str, folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,31 +14,42 @@ from chimap.pipeline import plan as r
 from chimap.pipeline.plan import Result
 from chimap.pipeline.protocol import Measured, protocol_rows
 from chimap.report import MapItem, ReportData
-from chimap.report.echoes import echoes_of
+from chimap.report.echoes import Echoes, echoes_of
 from chimap.report.misfit import inversion_residual, residual_caption
 
 
-def with_extra(data: ReportData, result: Result) -> ReportData:
+@dataclass(frozen=True)
+class Raw:
+    """What is kept of the scan itself: its echoes in one slice, the last echo's phase, whether there was a magnitude."""
+
+    echoes: Echoes
+    phase: MapItem
+    magnitude: bool
+
+
+def raw_of(result: Result) -> Raw:
+    """Read the scan once more; call it before the maps are in memory."""
+    scan = io_scan.load(result.scan)
+    brain = result.done["mask"][r.BRAIN.suffix].get()
+    field = result.done["field"]
+    sign = field.record.get("phase_sign", {}).get("sign", 1)
+    total = field[r.TOTAL.suffix]
+    echoes = echoes_of(scan.phase, scan.magnitude, total.get(), brain, result.acq, result.affine, sign=sign)
+    total.drop()
+    return Raw(echoes, _last_phase(scan.phase, brain, result), scan.magnitude is not None)
+
+
+def with_extra(data: ReportData, result: Result, raw: Raw) -> ReportData:
     """A report's data with the echoes, the last echo's phase, the residual of the inversion, protocol and outputs."""
     maps = {m.key: m for m in data.maps}
     brain = data.brain
     assert brain is not None
-    scan = io_scan.load(result.scan)
-    echoes = None
-    if "total" in maps:
-        sign = result.done["field"].record.get("phase_sign", {}).get("sign", 1)
-        echoes = echoes_of(
-            scan.phase, scan.magnitude, maps["total"].volume, brain, result.acq, result.affine, sign=sign
-        )
-    phase = _last_phase(scan.phase, brain, result)
-    magnitude = scan.magnitude is not None
-    del scan
     return replace(
         data,
-        maps=list(_in_order(maps, phase, _residual(maps, result))),
-        echoes=echoes,
+        maps=list(_in_order(maps, raw.phase, _residual(maps, result))),
+        echoes=raw.echoes,
         outputs=outputs(result),
-        protocol=protocol(result, magnitude, brain),
+        protocol=protocol(result, raw.magnitude, brain),
     )
 
 

@@ -126,7 +126,8 @@ def render(data: ReportData) -> str:
         findings=findings,
         problems=problems,
         # The findings say the same, and what to do.
-        warnings=[
+        warnings=_echo_warning(data)
+        + [
             w
             for w in data.warnings
             if not any(w in (f["what"], f"{f['topic']}: {f['what']}") for f in problems)
@@ -187,6 +188,18 @@ def number(value: Any, digits: int = 1) -> str:
         return "–"
     # "z": what rounds to zero has no sign.
     return f"{value:z,.{digits}f}".replace(",", " ").replace("-", "−")
+
+
+def _echo_warning(data: ReportData) -> list[str]:
+    """The echo that stands out, in words; [] without one."""
+    if data.echoes is None or data.echoes.worst is None:
+        return []
+    e = data.echoes.worst
+    te_ms = 1000 * data.echoes.te_s[e - 1]
+    return [
+        f"the field explains the phase of echo {e} ({te_ms:.3g} ms) much worse than that of the others. It may be spoiled: "
+        "see the section Echoes."
+    ]
 
 
 def _views(data: ReportData) -> list[dict[str, str]]:
