@@ -2,8 +2,7 @@
 
 In a page, ``<!-- methods STAGE -->`` becomes the methods of that stage with their parameters and papers, ``<!-- methods -->``
 those of all stages, ``<!-- stages -->`` the table of stages, ``<!-- help COMMAND -->`` what ``chimap COMMAND --help`` prints,
-``<!-- presets -->`` what the presets choose, ``<!-- api MODULE -->`` the functions and classes that a module offers, and
-``<!-- source PATH -->`` a file of the repository.
+``<!-- presets -->`` what the presets choose, and ``<!-- api MODULE -->`` the functions and classes that a module offers.
 Nothing of that is typed by hand, so it cannot grow old.
 """
 
@@ -14,7 +13,6 @@ import html
 import io
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 from hooks_api import api
@@ -26,7 +24,7 @@ from chimap.cli.methods import describe
 from chimap.pipeline import presets
 from chimap.pipeline.text import citation
 
-_MARK = re.compile(r"^<!-- (methods|stages|help|presets|api|source)(?: ([a-z0-9_./-]+))? -->$", re.MULTILINE)
+_MARK = re.compile(r"^<!-- (methods|stages|help|presets|api)(?: ([a-z0-9_.-]+))? -->$", re.MULTILINE)
 _MATH = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -117,15 +115,4 @@ def _stages(_: str | None) -> str:
     return "\n".join(rows)
 
 
-def _source(path: str | None) -> str:
-    return f"```python\n{(Path(__file__).parents[1] / str(path)).read_text().rstrip()}\n```"
-
-
-_MADE = {
-    "methods": _methods,
-    "stages": _stages,
-    "help": _help,
-    "presets": _presets,
-    "api": api,
-    "source": _source,
-}
+_MADE = {"methods": _methods, "stages": _stages, "help": _help, "presets": _presets, "api": api}
