@@ -56,7 +56,17 @@ def out(tmp_path):
         people.append(f"sub-{n:02d}\t{age}\t{'FM'[n % 2]}")
         for session in ("_ses-1", "_ses-2") if n == 0 else ("",):
             shift = 0.5 * (age - 42.5) + noise[n] + 300 * (n == 9)
-            _scan(out, f"sub-{n:02d}{session}", shift, quality={"snr": 50.0 + noise[n], "text": "x"})
+            _scan(
+                out,
+                f"sub-{n:02d}{session}",
+                shift,
+                quality={
+                    "snr_first_echo": 50.0 + noise[n],
+                    "other": 1.0,
+                    "Warnings": ["x"],
+                    "phase_jumps": None,
+                },
+            )
     (bids / "participants.tsv").write_text("\n".join(people) + "\n")
     return out
 
@@ -69,7 +79,8 @@ def test_tables(out, tmp_path, capsys):
     first = scans[0]
     assert (first["age"], first["sex"], first["warnings"], first["regions"]) == ("20", "F", "1", "3")
     assert float(first["reference_sd_ppb"]) == 40 and float(first["reference_mean_ppb"]) == 0
-    assert float(first["reference_ml"]) == 1200 and 45 < float(first["snr"]) < 55
+    assert float(first["reference_ml"]) == 1200 and 45 < float(first["snr_first_echo"]) < 55
+    assert (first["quality_warnings"], first["other"]) == ("1", "1") and "phase_jumps" not in first
     regions = _table(out / "group_regions.tsv")
     assert len(regions) == 33 and {r["name"] for r in regions} == {"caudate", "thalamus", "calcification"}
     flagged = {(r["scan"], r["region"]) for r in _table(out / "group_outliers.tsv")}

@@ -13,6 +13,7 @@ from chimap import textfile
 from chimap.errors import InputError
 from chimap.io.bids import parse_name
 from chimap.pipeline.plan import BRAIN, CHI, COMBINED, LOCAL, RAW_CHI, TOTAL
+from chimap.pipeline.quality_terms import TERMS
 from chimap.pipeline.store import key_of
 
 MEASURES: dict[str, tuple[str, str]] = {
@@ -24,8 +25,10 @@ MEASURES: dict[str, tuple[str, str]] = {
     "excluded_share": ("", "Share of the mask whose field is lost"),
     "sign_correlation": ("", "Correlation by which the sign of the phase was told; near 0 it could not be"),
     "warnings": ("", "Warnings of the checks on the input"),
+    "quality_warnings": ("", "Quality numbers beyond their limits"),
+    **{name: (term.unit, term.text) for name, term in TERMS.items()},
 }
-"""The measures that chimap's own sidecars hold: unit and description. A scan's ``_quality.json`` may add others."""
+"""The measures of a scan: unit and description. A ``_quality.json`` of another version may hold others."""
 
 
 @dataclass
@@ -126,7 +129,11 @@ def _record(path: Path) -> dict[str, Any]:
 
 def _quality(path: Path) -> dict[str, float]:
     """The numbers of a scan's quality file, which is flat; {} without one."""
-    return {k: v for k, v in _json(path).items() if _is_number(v)}
+    values = _json(path)
+    numbers = {k: v for k, v in values.items() if _is_number(v)}
+    if isinstance(values.get("Warnings"), list):
+        numbers["quality_warnings"] = len(values["Warnings"])
+    return numbers
 
 
 def _json(path: Path) -> dict[str, Any]:
