@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -51,6 +52,7 @@ class Term:
         return entry
 
 
+_UNIT = re.compile("_(percent|mm|voxels|rad|ppb)$")
 _MEASURED = "measured on simulated heads of 1.5 to 3 mm voxels: "
 
 TERMS: dict[str, Term] = {
@@ -153,7 +155,7 @@ class Quality:
     def finding(self) -> dict[str, str]:
         """All numbers in one line, as a finding of the report; what they warn of stands there already."""
         shown = ", ".join(
-            f"{row['name'].removesuffix('_percent').replace('_', ' ')} {row['value']:.3g} {row['unit']}".strip()
+            f"{_UNIT.sub('', row['name']).replace('_', ' ')} {row['value']:.3g} {row['unit']}".strip()
             for row in self.rows()
         )
         return {"level": "note" if self.warnings else "ok", "topic": "quality", "what": shown, "fix": ""}
