@@ -245,7 +245,8 @@ def apply(buffer: np.ndarray, scaling: Scaling) -> None:
             if scaling.offset != 0.0:
                 plane += np.float32(scaling.offset)
             if scaling.wrap:
-                plane -= turn * np.round(plane / turn)
+                with np.errstate(invalid="ignore"):  # infinity is refused later, where it lies in the mask
+                    plane -= turn * np.round(plane / turn)
                 np.clip(plane, -pi, pi, out=plane)
 
 
