@@ -56,7 +56,8 @@ def statistics(buffer: np.ndarray) -> PhaseStatistics:
     # Whole lines along z, every n-th in the plane: about a million values.
     step = max(1, int(math.sqrt(buffer.size / 1e6)))
     lines = buffer[:, ::step, ::step, :]
-    difference = np.abs(np.diff(lines, axis=3))
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        difference = np.abs(np.diff(lines, axis=3))
     valid = np.isfinite(difference) & (lines[..., 1:] != 0) & (lines[..., :-1] != 0)
     wraps = float((difference[valid] > 0.5 * span).mean()) if valid.any() else 0.0
     values = lines[np.isfinite(lines) & (lines != 0)]
