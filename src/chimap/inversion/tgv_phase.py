@@ -41,8 +41,8 @@ def tgv_phase(
     noise_floor: float = 2.0,
     outliers: float = 1.0,
     tau: float = 0.032,
-    tolerance: float = 0.001,
-    iterations: int = 250,
+    tolerance: float = 0.0003,
+    iterations: int = 600,
     progress: Progress = silent,
 ) -> Volume:
     r"""Single-step inversion of the wrapped phase with total generalised variation (TGV).
