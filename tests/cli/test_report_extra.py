@@ -64,7 +64,7 @@ def test_protocol_and_outputs(data, result):
 
 def test_page(data, result):
     page = render(data)
-    assert "2 not met (last echo, voxel size)" in page
+    assert "Not met: last echo, voxel size." in page
     assert f"{file_sha256(result.chi)}  {result.chi.name}" in page
     assert "Phase | total field" in page and "Lost voxels" in page
     assert page.count("misfit of the echoes</span>") == 1

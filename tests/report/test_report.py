@@ -421,7 +421,7 @@ def test_an_echo_that_stands_out_is_a_warning():
 def test_protocol_is_a_table_and_a_sentence_on_top():
     row = {"name": "Readout", "found": "bipolar", "wanted": "monopolar", "why": "Why not."}
     page = render(make(protocol=[{**row, "status": "not met"}, {**row, "name": "Echoes", "status": "met"}]))
-    assert "1 of 2 recommendations met, 1 not met (readout)" in page
+    assert "1 of 2 recommendations met, 1 not met. Not met: readout." in page
     assert '<span class="badge warning">not met</span>' in page and "Why not." in page
     assert 'id="protocol"' not in render(make())
 
