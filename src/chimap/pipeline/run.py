@@ -38,6 +38,7 @@ from chimap.pipeline.plan import (
 )
 from chimap.pipeline.presets import Choice
 from chimap.pipeline.sign import detect_sign
+from chimap.pipeline.size import small_object
 from chimap.pipeline.store import file_sha256, key_of
 from chimap.types import Mask, Volume
 
@@ -101,6 +102,10 @@ class _Run(Answers):
         sources.check_choice(self.options)
         self._read()
         self._mask()
+        small = small_object(self.brain(), self.acq.voxel_size_mm)
+        if small is not None:
+            self.warnings.append(small)
+            self.console.note(small)
         self._check_reference()
         self._field()
         self._r2star()
