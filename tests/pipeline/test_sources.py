@@ -38,7 +38,7 @@ def _run(scan, out, **methods):
 
 def test_background_from_the_phase(scan, tmp_path, coarse):
     result, stages = _run(scan, tmp_path, background="homodyne")
-    assert stages == ["read", "mask", "field", "r2star", "background", "inversion", "reference"]
+    assert stages == ["read", "mask", "field", "r2star", "background", "inversion", "reference", "quality"]
     assert "from the phase with method homodyne" in result.methods_text
     # As if called with the phase in the sign that grows with the field.
     again, kept = _run(scan, tmp_path, background="homodyne")
