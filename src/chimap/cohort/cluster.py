@@ -95,6 +95,10 @@ def client_of(where: Where) -> Iterator[Any]:
         "distributed.scheduler.worker-ttl": "30 minutes",
         "distributed.comm.timeouts.connect": "120s",
         "distributed.comm.timeouts.tcp": "600s",
+        # Dask sets a trim threshold, with which glibc maps every volume anew and gives it back when freed: a fifth of the time.
+        # These are the values that glibc itself would grow to.
+        "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1 << 26,
+        "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 25,
     }
     for name in (
         "distributed",
