@@ -71,8 +71,7 @@ class Answers(Runner):
             self.options.labels, self.brain().shape, self.affine, table=self.options.label_table
         )
         if note:
-            self.warnings.append(note)
-            self.console.note(note)
+            self.warn(note)
         return labels, names
 
     def _reference(self) -> dict[str, Any]:
@@ -149,6 +148,5 @@ class Answers(Runner):
             affine=self.affine,
         )
         if not rows:
-            self.warnings.append("no label lies where the map is valid: there is no table of regions")
-            self.console.note(self.warnings[-1])
+            self.warn("no label lies where the map is valid: there is no table of regions")
         return iron_rows(rows, age_years=self.options.age)

@@ -104,8 +104,7 @@ class _Run(Answers):
         self._mask()
         small = small_object(self.brain(), self.acq.voxel_size_mm)
         if small is not None:
-            self.warnings.append(small)
-            self.console.note(small)
+            self.warn(small)
         self._check_reference()
         self._field()
         self._r2star()
@@ -117,8 +116,7 @@ class _Run(Answers):
         reference = self._reference()
         self.quality = quality.measure_in_run(self)
         for warning in self.quality.warnings:
-            self.warnings.append(warning)
-            self.console.note(warning)
+            self.warn(warning)
         for name in ("read", "field", "background", "inversion"):
             if name in self.done:
                 for artifact in self.done[name].artifacts.values():
@@ -222,8 +220,7 @@ class _Run(Answers):
         self.done["field"].record.setdefault("phase_sign", {})
         told = self.done["field"].record["phase_sign"]
         if told.get("warning"):
-            self.warnings.append(told["what"])
-            self.console.note(told["what"])
+            self.warn(told["what"])
 
     def _drop_phase(self) -> None:
         """The phase has served; the magnitude of all echoes is needed once more."""
@@ -257,8 +254,7 @@ class _Run(Answers):
             return
         refused = sources.r2star_refused(self.options.choice("r2star"), self.acq)
         if refused is not None:
-            self.warnings.append(f"no R2* map was made: {refused}")
-            self.console.note(self.warnings[-1])
+            self.warn(f"no R2* map was made: {refused}")
             return
         self._drop_phase()
         needs = {

@@ -142,6 +142,11 @@ class Runner:
             self._masked = True
         return data
 
+    def warn(self, text: str) -> None:
+        """Tell it on the terminal now, and in the report."""
+        self.warnings.append(text)
+        self.console.note(text)
+
     def brain(self) -> Mask:
         """The brain mask."""
         return self.done["mask"][BRAIN.suffix].get()

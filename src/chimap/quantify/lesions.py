@@ -11,6 +11,7 @@ from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.quantify._blobs import find_blobs
 from chimap.quantify._lesion import BLEED, CALCIUM, STAGES, UNCERTAIN, Lesion, Lesions, describe, stage_hint
+from chimap.quantify._maps import check_limits, maps_given
 from chimap.quantify._spot import Rules, judge, measure
 from chimap.quantify._vesselness import Box
 from chimap.quantify.moment import Source, fit_moments, integral
@@ -95,15 +96,12 @@ def find_lesions(
     """
     chi = as_volume(chi, "chi", 3)
     mask = as_mask(mask, chi.shape)
-    if not 0 < diameter_mm[0] < diameter_mm[1]:
-        raise InputError(f"diameters {diameter_mm} are not two growing numbers of mm")
-    if not contrast_ppm > 0:
-        raise InputError(f"contrast {contrast_ppm} ppm is not positive")
+    check_limits(diameter_mm, contrast_ppm)
     maps = {"local_field": local_field, "noise": noise, "r2star": r2star, "magnitude": magnitude}
     whole, tell = chi.shape, progress or silent
     nearest = _nearest(regions, whole, acq.voxel_size_mm, names or {})
     box = _box_of(mask)
-    given = {k: _volume(v, k, whole, mask)[box] for k, v in maps.items() if v is not None}
+    given = {name: volume[box] for name, volume in maps_given(maps, mask).items()}
     chi, mask = np.where(mask, chi, np.float32(0))[box], mask[box]
     voxel = acq.voxel_size_mm
     rules = Rules(contrast_ppm, diameter_mm[1], roundness, elongation, r2star_per_tesla * acq.b0_t, darkness)
@@ -171,13 +169,6 @@ def _box_of(mask: Mask) -> Box:
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
         out.append(slice(max(int(hit[0]) - 1, 0), int(hit[-1]) + 2))
     return out[0], out[1], out[2]
-
-
-def _volume(value: Volume, name: str, shape: tuple[int, ...], mask: Mask) -> Volume:
-    out = as_volume(value, name, 3)
-    if out.shape != shape:
-        raise InputError(f"{name} has shape {out.shape} but chi {shape}", fix="Give maps on the same grid")
-    return np.where(mask & np.isfinite(out), out, np.float32(0))
 
 
 def _r2star_spots(

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from chimap.acquisition import Acquisition
-from chimap.errors import InputError
 from chimap.numerics.dipole import forward_field
 from chimap.numerics.threads import slabs
 from chimap.quantify._lumen import Lumen, box_of, to_line
+from chimap.quantify._maps import check_limits, maps_given
 from chimap.quantify._veins import Line, find_lines, fit, model_of, take_out
 from chimap.registry import as_mask, as_volume
 from chimap.types import Mask, Progress, Volume, silent
@@ -150,19 +150,8 @@ def find_veins(
     """
     chi = as_volume(chi, "chi", 3)
     mask = as_mask(mask, chi.shape)
-    if not 0 < diameter_mm[0] < diameter_mm[1]:
-        raise InputError(f"diameters {diameter_mm} are not two growing numbers of mm")
-    if not contrast_ppm > 0:
-        raise InputError(f"contrast {contrast_ppm} ppm is not positive")
-    given = {}
-    for name, value in (("local_field", local_field), ("noise", noise), ("r2star", r2star)):
-        if value is not None:
-            v = as_volume(value, name, 3)
-            if v.shape != chi.shape:
-                raise InputError(
-                    f"{name} has shape {v.shape} but chi {chi.shape}", fix="Give maps on the same grid"
-                )
-            given[name] = np.where(mask & np.isfinite(v), v, np.float32(0))
+    check_limits(diameter_mm, contrast_ppm)
+    given = maps_given({"local_field": local_field, "noise": noise, "r2star": r2star}, mask)
     chi = np.where(mask, chi, np.float32(0))
     voxel = np.asarray(acq.voxel_size_mm, float)
     tell = progress or silent

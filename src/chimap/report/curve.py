@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 
 import numpy as np
@@ -10,6 +9,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from chimap.report.saved import file_bytes
 from chimap.tuning import Tuning
 
 _LINE, _MARK = "#2b6cb0", "#d9480f"
@@ -56,7 +56,4 @@ def curve_figure(found: Tuning, kind: str = "svg") -> bytes:
             axes[1].set_title("L-curve", fontsize=10)
         for a in axes:
             a.grid(True, which="major", color="0.9", lw=0.6)
-        buffer = io.BytesIO()
-        metadata = {"Date": None} if kind == "svg" else {"Software": None}
-        figure.savefig(buffer, format=kind, metadata=metadata)
-    return buffer.getvalue()
+        return file_bytes(figure, kind)

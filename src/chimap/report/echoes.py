@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import matplotlib
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 
 from chimap.acquisition import Acquisition
 from chimap.report.orient import Orientation, bounding_box, centre_index
+from chimap.report.saved import file_bytes
 
 _ROWS = ("magnitude", "phase", "unexplained phase")
 _MISFIT_RAD = 1.0
@@ -195,7 +195,7 @@ def echo_picture(echoes: Echoes, width_px: int = 1100) -> bytes:
                 ((wide - right + 6) / wide, (bottom + 8) / tall, 10 / wide, (cell * aspect - 16) / tall)
             )
             _bar(bar, low, high, colours)
-    return _png(figure)
+    return file_bytes(figure, facecolor="black")
 
 
 def echo_carpet(echoes: Echoes, width_px: int = 520) -> bytes:
@@ -220,7 +220,7 @@ def echo_carpet(echoes: Echoes, width_px: int = 520) -> bytes:
     for spine in axes.spines.values():
         spine.set_visible(False)
     _bar(figure.add_axes((0.885, 0.2, 0.02, 0.65)), low, high, colours)
-    return _png(figure)
+    return file_bytes(figure, facecolor="black")
 
 
 def _window(name: str, stack: np.ndarray) -> tuple[float, float, str]:
@@ -244,9 +244,3 @@ def _bar(axes: matplotlib.axes.Axes, low: float, high: float, colours: str) -> N
     else:
         axes.set_yticks([low, 0, high], [f"−{high:g}", "0", f"{high:g} rad"])
     axes.tick_params(colors="#d0d0d0", labelsize=8, length=2)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="black", metadata={"Software": None})
-    return buffer.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
 from chimap.report.orient import Orientation, bounding_box, centre_index
+from chimap.report.saved import file_bytes
 from chimap.report.svg import Axis, escape
 
 # Name, horizontal axis, vertical axis, normal; letters at the picture's left, right, bottom, top.
@@ -179,10 +179,7 @@ def three_plane(
         left += width + gap
     if colormap != "labels":
         _colour_bar(figure, left + 0.002, colours, limits, unit)
-    buffer = io.BytesIO()
-    # Without matplotlib's own name and version in the file, the same map gives the same bytes.
-    figure.savefig(buffer, format="png", facecolor="black", metadata={"Software": None})
-    return buffer.getvalue()
+    return file_bytes(figure, facecolor="black")
 
 
 def _colour_bar(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 
@@ -13,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 
 from chimap.report.orient import Orientation, bounding_box
+from chimap.report.saved import file_bytes
 
 COLOURS = {"haemorrhage": "#ff5a4f", "calcification": "#37c8ff", "uncertain": "#ffd23f"}
 _SLAB_MM = 6.0
@@ -124,11 +124,4 @@ def lesion_figure(
         fontsize=10,
         labelcolor="#d0d0d0",
     ).get_title().set_color("#d0d0d0")
-    buffer = io.BytesIO()
-    figure.savefig(
-        buffer,
-        format=kind,
-        facecolor="black",
-        metadata={"Date": None} if kind == "svg" else {"Software": None},
-    )
-    return buffer.getvalue()
+    return file_bytes(figure, kind, facecolor="black")

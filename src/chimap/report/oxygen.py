@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +15,7 @@ from matplotlib.patheffects import Normal, Stroke
 from chimap.quantify.oxygen import Blood, oxygen_of, reliable
 from chimap.quantify.veins import Segment
 from chimap.report.orient import Orientation, bounding_box
+from chimap.report.saved import file_bytes
 
 _RANGE = (40.0, 90.0)
 """SvO2 in per cent from the first to the last colour."""
@@ -107,11 +107,4 @@ def vein_figure(
         f"Highest susceptibility along each line of sight, 0 to {1000 * window_ppm:.0f} ppb; white: not reliable",
         color="#d0d0d0", fontsize=10,
     )  # fmt: skip
-    buffer = io.BytesIO()
-    figure.savefig(
-        buffer,
-        format=kind,
-        facecolor="black",
-        metadata={"Date": None} if kind == "svg" else {"Software": None},
-    )
-    return buffer.getvalue()
+    return file_bytes(figure, kind, facecolor="black")
