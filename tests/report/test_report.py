@@ -19,11 +19,13 @@ import pytest
 from matplotlib.image import imread
 
 from chimap.errors import OutputError
+from chimap.pipeline.quality_terms import TERMS, Quality
 from chimap.report import MapItem, ReportData, StageItem, write_report
 from chimap.report.echoes import Echoes
 from chimap.report.figures import histogram, region_chart, robust_window, three_plane
 from chimap.report.html import render, show, words
 from chimap.report.orient import Orientation, bounding_box, centre_index
+from chimap.report.quality import WORDS, quality_rows
 from chimap.report.viewer import MISSING, build, pack, quantise, reduce, step_for, unpack
 
 SHAPE = (22, 30, 26)
@@ -424,6 +426,26 @@ def test_protocol_is_a_table_and_a_sentence_on_top():
     assert "1 of 2 recommendations met, 1 not met. Not met: readout." in page
     assert '<span class="badge warning">not met</span>' in page and "Why not." in page
     assert 'id="protocol"' not in render(make())
+
+
+def test_quality_is_a_table_and_a_sentence_on_top():
+    assert WORDS.keys() == TERMS.keys()
+    measured = Quality(
+        {"snr_first_echo": 24.234, "ghost_percent": 6.21, "chi_noise_ppb": 2.5, "streak_index": None}
+    )
+    rows = quality_rows(measured)
+    assert [(r["title"], r["threshold"], r["status"]) for r in rows] == [
+        ("SNR, first echo", "at least 10", "met"),
+        ("Ghosts", "at most 3", "not met"),
+        ("Noise of the map", "", "no limit"),
+    ]
+    page = render(make(quality=rows))
+    assert "3 numbers measured, 1 beyond its threshold: Ghosts." in page
+    table = page.split("<caption>Quality numbers</caption>")[1].split("</table>")[0]
+    assert "<td>24.2</td>" in table and '<span class="badge warning">not met</span>' in table
+    assert "Streaks" not in table and table.count("<tr>") == 4
+    assert "2 numbers measured, none beyond their thresholds." in render(make(quality=[rows[0], rows[2]]))
+    assert 'id="quality"' not in render(make())
 
 
 def test_names_of_sidecars_become_words():

@@ -17,6 +17,7 @@ from chimap.quantify.asymmetry import asymmetry_rows
 from chimap.quantify.iron import CALIBRATIONS, DEFAULT, LIMITS, said_of
 from chimap.report import MapItem, ReportData, StageItem
 from chimap.report.lesions import lesion_figure
+from chimap.report.quality import quality_rows
 
 
 def report_data(result: Result, command: str = "") -> ReportData:
@@ -48,6 +49,7 @@ def report_data(result: Result, command: str = "") -> ReportData:
         iron=iron_facts(result),
         lesions=lesion_facts(result),
         reference=reference(result),
+        quality=quality_rows(result.quality),
         methods_text=result.methods_text,
         citations=result.citations,
     )

@@ -30,8 +30,6 @@ def finish(
                 "fix": "Give --phase-sign + or - if that is wrong" if sign["warning"] else "",
             }
         )
-    if run.quality.numbers:
-        findings.append(run.quality.finding())
     warnings = warnings + [
         f"{f['topic']}: {f['what']}" for f in run.done["read"].record["findings"] if f["level"] == "warning"
     ]

@@ -129,14 +129,15 @@ def _of_echoes(run: Runner, total: np.ndarray, r2star: np.ndarray | None, brain:
     voxels = echoes.spread(brain)
     if volumes:
         sd = echoes.noise_sd(volumes[0], brain)
-        if r2star is not None:
-            sd = min(sd, echoes.decay_noise_sd(volumes, r2star, brain, acq))
+        decay = None if r2star is None else echoes.Decay.of(volumes, r2star, brain, acq)
+        if decay is not None:
+            sd = min(sd, echoes.decay_noise_sd(volumes, decay, brain))
         out["snr_first_echo"] = echoes.snr(volumes[0], brain, sd)
         out["snr_last_echo"] = echoes.snr(volumes[-1], brain, sd)
         out["ghost_percent"] = echoes.ghost_percent(volumes[0])
         strength = np.stack([v[voxels] for v in volumes])
-        if r2star is not None and acq.echoes > 2:
-            shift = echoes.echo_shift_mm(volumes, r2star, brain, acq)
+        if decay is not None and r2star is not None and acq.echoes > 2:
+            shift = echoes.echo_shift_mm(volumes, decay, brain, acq)
             out["echo_shift_mm"] = shift
             out["echo_shift_voxels"] = None if shift is None else shift / min(acq.voxel_size_mm)
             out |= echoes.decay_fit(strength, r2star[voxels], acq, sd)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -52,7 +51,6 @@ class Term:
         return entry
 
 
-_UNIT = re.compile("_(percent|mm|voxels|rad|ppb)$")
 _MEASURED = "measured on simulated heads of 1.5 to 3 mm voxels: "
 
 TERMS: dict[str, Term] = {
@@ -151,14 +149,6 @@ class Quality:
 
     numbers: Numbers = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-
-    def finding(self) -> dict[str, str]:
-        """All numbers in one line, as a finding of the report; what they warn of stands there already."""
-        shown = ", ".join(
-            f"{_UNIT.sub('', row['name']).replace('_', ' ')} {row['value']:.3g} {row['unit']}".strip()
-            for row in self.rows()
-        )
-        return {"level": "note" if self.warnings else "ok", "topic": "quality", "what": shown, "fix": ""}
 
     def rows(self) -> list[dict[str, Any]]:
         """One dict a number that was measured: ``name, value, unit, text, limit, worse, bad``."""

@@ -102,6 +102,8 @@ class ReportData:
         One dict a file: ``file`` and ``sha256``.
     protocol
         The measurement against the consensus, as `chimap.pipeline.protocol.protocol_rows` gives it.
+    quality
+        The quality numbers, as `chimap.report.quality.quality_rows` gives them.
     echoes
         The echoes side by side, as `chimap.report.echoes.echoes_of` gives them; None where they are not at hand.
     findings
@@ -143,6 +145,7 @@ class ReportData:
     inputs: Sequence[Mapping[str, Any]] = ()
     outputs: Sequence[Mapping[str, Any]] = ()
     protocol: Sequence[Mapping[str, str]] = ()
+    quality: Sequence[Mapping[str, Any]] = ()
     echoes: Echoes | None = None
     findings: Sequence[Mapping[str, Any]] = ()
     warnings: Sequence[str] = ()

@@ -133,6 +133,7 @@ def render(data: ReportData) -> str:
             if not any(w in (f["what"], f"{f['topic']}: {f['what']}") for f in problems)
         ],
         echoes=echoes,
+        beyond=[q for q in data.quality if q["status"] == "not met"],
         unmet=[r for r in data.protocol if r["status"] == "not met"],
         protocol_summary=summary(data.protocol),
         reproduction=reproduction_text(data),
