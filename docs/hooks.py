@@ -2,7 +2,8 @@
 
 In a page, ``<!-- methods STAGE -->`` becomes the methods of that stage with their parameters and papers, ``<!-- methods -->``
 those of all stages, ``<!-- stages -->`` the table of stages, ``<!-- help COMMAND -->`` what ``chimap COMMAND --help`` prints,
-``<!-- presets -->`` what the presets choose, and ``<!-- api MODULE -->`` the functions and classes that a module offers.
+``<!-- presets -->`` what the presets choose, ``<!-- models -->`` the networks with their model cards, and
+``<!-- api MODULE -->`` the functions and classes that a module offers.
 Nothing of that is typed by hand, so it cannot grow old.
 """
 
@@ -21,10 +22,12 @@ from latex2mathml.converter import convert
 from chimap import registry
 from chimap.cli import main
 from chimap.cli.methods import describe
+from chimap.networks import cards
+from chimap.networks.text import table
 from chimap.pipeline import presets
 from chimap.pipeline.text import citation
 
-_MARK = re.compile(r"^<!-- (methods|stages|help|presets|api)(?: ([a-z0-9_.-]+))? -->$", re.MULTILINE)
+_MARK = re.compile(r"^<!-- (methods|stages|help|presets|models|api)(?: ([a-z0-9_.-]+))? -->$", re.MULTILINE)
 _MATH = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -115,4 +118,16 @@ def _stages(_: str | None) -> str:
     return "\n".join(rows)
 
 
-_MADE = {"methods": _methods, "stages": _stages, "help": _help, "presets": _presets, "api": api}
+def _models(_: str | None) -> str:
+    found = [cards.card_of(cards.find(n)) for n in cards.names()]
+    return table([c for c in found if c is not None])
+
+
+_MADE = {
+    "methods": _methods,
+    "stages": _stages,
+    "help": _help,
+    "presets": _presets,
+    "models": _models,
+    "api": api,
+}

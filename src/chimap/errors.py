@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import warnings
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 
@@ -46,6 +50,36 @@ class OutputError(ChimapError):
     """A result could not be written (read-only folder, full disk)."""
 
     exit_code = 2
+
+
+class ChimapWarning(UserWarning):
+    """A result that was made, but that the user should not trust without a look."""
+
+
+_hearer: ContextVar[Callable[[str], None] | None] = ContextVar("chimap_hearer", default=None)
+
+
+def warn(text: str) -> None:
+    """Warn the user from anywhere, a method included, in one plain sentence.
+
+    `chimap run` writes it to terminal, sidecar and report, the single-stage commands to the terminal and the log. In Python it is
+    a `ChimapWarning`.
+    """
+    hearer = _hearer.get()
+    if hearer is None:
+        warnings.warn(text, ChimapWarning, stacklevel=3)
+    else:
+        hearer(text)
+
+
+@contextlib.contextmanager
+def warnings_to(hearer: Callable[[str], None]) -> Iterator[None]:
+    """While the context lasts, what this thread warns of goes to `hearer`."""
+    token = _hearer.set(hearer)
+    try:
+        yield
+    finally:
+        _hearer.reset(token)
 
 
 _ROOM = "Free some space or use another disk, then run the same command again"

@@ -91,10 +91,12 @@ class Method:
         references: tuple[str, ...],
         of: Source | None = None,
         untouched: bool = False,
+        network: bool = False,
     ):
         self.stage = stage
         self.of = of
         self.untouched = untouched
+        self.network = network
         # What the first argument is called, and its axes.
         self.data, self.ndim = _OF[of] if of else (stage.data, stage.ndim)
         self.function = function
@@ -216,16 +218,18 @@ def method(
     reference: str | tuple[str, ...] = (),
     of: Source | None = None,
     untouched: bool = False,
+    network: bool = False,
 ) -> Callable[[Callable[..., Any]], Method]:
     """Register a function as a method of `stage`; `reference` is the DOI of its paper, or several.
 
     `of` says what the method starts from, if that is not what the stage before hands on. An `untouched` method reads the mask
-    alone of volumes of several echoes, whatever their memory order, so those reach it as they are: no copies of them.
+    alone of volumes of several echoes, whatever their memory order, so those reach it as they are: no copies of them. A `network`
+    method runs the trained network that its parameter `model` names, so its results depend on that file, too.
     """
     references = (reference,) if isinstance(reference, str) else tuple(reference)
 
     def register(function: Callable[..., Any]) -> Method:
-        m = Method(STAGES[stage], function, references, of, untouched)
+        m = Method(STAGES[stage], function, references, of, untouched, network)
         _registry[stage, m.name] = m
         return m
 

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from chimap import __version__
-from chimap.errors import ChimapError, InputError, of_os_error
+from chimap.errors import ChimapError, InputError, of_os_error, warnings_to
 
 # Module and one line a command, so that `chimap --help` need import none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("score", "compare a map with the truth (JSON)"),
     "simulate": ("simulate", "simulate a head, a sphere or a cylinder"),
     "methods": ("methods", "list the methods, their parameters and papers"),
+    "models": ("models", "list the networks and their model cards"),
 }
 _GROUPS = (
     ("whole scans", ("demo", "bids", "run", "group", "check", "view")),
@@ -63,7 +64,7 @@ _GROUPS = (
         ),
     ),
     ("answers from a map", ("regions", "iron", "calibrate", "correlate", "swi", "lesions", "oxygen")),
-    ("tools", ("tune", "score", "simulate", "methods")),
+    ("tools", ("tune", "score", "simulate", "methods", "models")),
 )
 
 
@@ -138,7 +139,8 @@ def _command(argv: list[str]) -> int:
         from chimap.numerics.threads import set_threads
 
         set_threads(args.threads)
-    return int(module.run(args) or 0)
+    with warnings_to(lambda text: _say(f"warning: {text}")):
+        return int(module.run(args) or 0)
 
 
 def parse(name: str, module: ModuleType, argv: list[str]) -> argparse.Namespace:

@@ -12,7 +12,7 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.cli._flags import add_method_flags, method_values
-from chimap.errors import InputError, OutputError
+from chimap.errors import InputError, OutputError, warnings_to
 from chimap.io import scaling
 from chimap.io.geometry import b0_direction
 from chimap.io.nifti import load_volume, read_header, save_volume, write_json
@@ -122,6 +122,25 @@ def read_mask(path: str, like: tuple[str, tuple[int, ...]]) -> Mask:
     return mask
 
 
+def finite(data: Volume, mask: Mask, path: str) -> Volume:
+    """`data` with 0 for what is no number outside a mask.
+
+    Raises
+    ------
+    InputError
+        If there is NaN or infinity inside it.
+    """
+    bad = ~np.isfinite(data)
+    count = int(np.count_nonzero(bad & mask))
+    if count:
+        raise InputError(
+            f"{count} values inside the mask are NaN or infinite",
+            file=path,
+            fix="Leave those voxels out of the mask, or repair the data",
+        )
+    return np.where(bad, np.float32(0), data) if bad.any() else data
+
+
 def read_phase(path: str, echoes: int, phase_range: list[float] | None, console: Console) -> Volume:
     """Phase in rad, (x, y, z, echo), from a file in rad or in another known convention, which is then said.
 
@@ -181,10 +200,14 @@ def execute(
 ) -> Any:
     """Run ``call(choice, progress)`` with a bar, measure it, write its log line."""
     console = console_of(args)
+    told: list[str] = []
     with console.stage(choice.stage, choice.method.name) as bar:
-        with Measure(bar) as measure:
+        with Measure(bar) as measure, warnings_to(told.append):
             result = call(choice, measure.progress)
         record = measure.record(choice.stage, choice.method.name)
+    for text in dict.fromkeys(told):
+        console.note(f"warning: {text}")
+    record["warnings"] = told
     record["parameters"] = plain(choice.all_parameters)
     append_log(args.log_json, record)
     return result

@@ -15,6 +15,7 @@ from chimap.errors import InputError
 from chimap.io.scan import Scan
 from chimap.masking.quality import refine
 from chimap.pipeline import presets, quality, sources
+from chimap.pipeline.anatomy import with_labels_from_t1w
 from chimap.pipeline.answers import Answers
 from chimap.pipeline.console import Console
 from chimap.pipeline.finish import finish
@@ -40,6 +41,7 @@ from chimap.pipeline.presets import Choice
 from chimap.pipeline.sign import detect_sign
 from chimap.pipeline.size import small_object
 from chimap.pipeline.store import file_sha256, key_of
+from chimap.pipeline.weights import weights_of
 from chimap.types import Mask, Volume
 
 
@@ -94,17 +96,22 @@ class _Run(Answers):
         for path in (
             self.options.labels,
             self.options.label_table,
+            self.options.t1w,
             self.options.truth,
             *self._reference_file(),
         ):
             if path is not None and not path.is_file():
                 raise InputError("there is no such file", file=path)
         sources.check_choice(self.options)
+        for stage in STAGES[1:-1]:
+            weights_of(self.options.choice(stage))
         self._read()
         self._mask()
         small = small_object(self.brain(), self.acq.voxel_size_mm)
         if small is not None:
             self.warn(small)
+        if self.options.t1w is not None:
+            self.options = with_labels_from_t1w(self)
         self._check_reference()
         self._field()
         self._r2star()

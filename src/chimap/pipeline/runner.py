@@ -10,7 +10,7 @@ import numpy as np
 
 from chimap import __version__
 from chimap.acquisition import Acquisition
-from chimap.errors import InputError
+from chimap.errors import InputError, warnings_to
 from chimap.io import scan as io_scan
 from chimap.io.scan import Scan, ScanData
 from chimap.numerics.echoes import root_sum_of_squares
@@ -22,6 +22,7 @@ from chimap.pipeline.presets import Choice
 from chimap.pipeline.provenance import finding_with, link_inputs, names_of
 from chimap.pipeline.quality_terms import Quality
 from chimap.pipeline.store import Artifact, Done, Output, Store, code_sha256, file_sha256, key_of
+from chimap.pipeline.weights import weights_of, without_folder
 from chimap.types import Mask, Volume
 
 
@@ -175,10 +176,14 @@ class Runner:
     ) -> Done:
         """Run a stage, unless it was done before with the same inputs, parameters and code."""
         choice = self.choices[stage] = self.options.choice(stage)
+        weights = weights_of(choice)
+        if weights is not None:
+            needs = {**needs, "weights": weights}
+            packages = (*packages, "chimap.networks")
         key = key_of(
             stage=stage,
             method=choice.method.name,
-            parameters=choice.all_parameters,
+            parameters=without_folder(choice, choice.all_parameters),
             inputs=needs,
             acquisition=self.done["read"].record["acquisition"],
             version=__version__,
@@ -188,11 +193,13 @@ class Runner:
         if found is not None:
             self.taken_over(stage, choice.method.name)
             self.done[stage] = found
+            self._repeat_warnings(found)
             return found
         release_memory()
+        told: list[str] = []
         with self.console.stage(stage, choice.method.name) as bar:
             measure = Measure(bar)
-            with measure:
+            with measure, warnings_to(told.append):
                 results, extra = compute(choice, measure.progress)
             log = measure.record(stage, choice.method.name)
             arrays = {k: v for k, v in results.items() if v is not None}
@@ -202,13 +209,21 @@ class Runner:
                 "references": list(choice.method.references),
                 "inputs": needs,
                 **extra,
+                "warnings": told,
             }
+            record["parameters"] = without_folder(choice, record["parameters"])
             sidecar = {"Sources": [i["file"] for i in self.inputs], **extra.get("sidecar", {})}
             record.pop("sidecar", None)
             done = self.store.save(stage, key, outputs, arrays, self.affine, record, sidecar)
         append_log(self.log_json, {"scan": self.store.name, **log, "parameters": plain(record["parameters"])})
         self.done[stage] = done
+        self._repeat_warnings(done)
         return done
+
+    def _repeat_warnings(self, done: Done) -> None:
+        """What a method warned of, now or when it ran before."""
+        for text in dict.fromkeys(done.record.get("warnings", ())):
+            self.warn(text)
 
     def sha(self, stage: str, output: Output) -> str | None:
         """Hash of a stage's result, None where the stage made none of that kind."""
