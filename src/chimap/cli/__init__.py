@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("simulate", "simulate a head, a sphere or a cylinder"),
     "methods": ("methods", "list the methods, their parameters and papers"),
     "models": ("models", "list the networks and their model cards"),
+    "train": ("train", "train a network on synthetic scans"),
 }
 _GROUPS = (
     ("whole scans", ("demo", "bids", "run", "group", "check", "view")),
@@ -64,7 +65,7 @@ _GROUPS = (
         ),
     ),
     ("answers from a map", ("regions", "iron", "calibrate", "correlate", "swi", "lesions", "oxygen")),
-    ("tools", ("tune", "score", "simulate", "methods", "models")),
+    ("tools", ("tune", "score", "simulate", "methods", "models", "train")),
 )
 
 

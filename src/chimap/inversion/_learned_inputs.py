@@ -1,0 +1,98 @@
+"""What a learned inversion is given: a first map, weights, guides and the scale of it all. Training uses the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from chimap.acquisition import Acquisition
+from chimap.inversion.guided import guided
+from chimap.numerics.echoes import root_sum_of_squares
+from chimap.numerics.noise import data_weights
+from chimap.types import Mask, Progress, Volume, silent
+
+CHANNELS = 8
+"""Map, gradient of the data term, residual, weights, two guides, level of the noise, mask."""
+NOISE_PPM = 0.004
+"""Standard deviation of the field that is assumed without a noise map."""
+NOISE_FLOOR = 2.0
+START_ITERATIONS = 16
+GAIN = 10.0
+"""Residuals and gradients are about a tenth of the map: the factor brings them to its size."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything in units of `scale`.
+
+    Attributes
+    ----------
+    start, field, weights : (x, y, z) float32
+        First map and local field over `scale`; squared weights of the field, 0 to 1.
+    guides : (2, x, y, z) float32
+        Logarithm of the magnitude, and R2*, each with mean 0 and standard deviation 1 over the mask; 0 if missing.
+    level : float
+        Logarithm of the typical noise over `scale`.
+    scale : float
+        Mean absolute deviation of the first map in ppm, so that a stronger object of the same form gives the same input.
+    """
+
+    start: Volume
+    field: Volume
+    weights: Volume
+    guides: np.ndarray
+    level: float
+    scale: float
+
+
+def learned_inputs(
+    local_field: Volume,
+    mask: Mask,
+    acq: Acquisition,
+    *,
+    noise: Volume | None = None,
+    magnitude: Volume | None = None,
+    r2star: Volume | None = None,
+    progress: Progress = silent,
+) -> Inputs:
+    """Prepare a scan; arguments as of `guided`, which makes the first map in few iterations."""
+    start = guided(
+        local_field,
+        mask,
+        acq,
+        noise=noise,
+        magnitude=magnitude,
+        r2star=r2star,
+        iterations=START_ITERATIONS,
+        progress=progress,
+    )
+    inside = start[mask]
+    start = np.where(mask, start - np.float32(inside.mean(dtype=np.float64)), np.float32(0))
+    scale = max(float(np.abs(start[mask]).mean(dtype=np.float64)), 1e-4)
+    weights, typical = data_weights(mask, noise, NOISE_PPM, NOISE_FLOOR)
+    guides = np.zeros((2, *mask.shape), np.float32)
+    if magnitude is not None:
+        combined = root_sum_of_squares(magnitude)
+        largest = float(combined[mask].max())
+        if largest > 0:
+            guides[0] = _standard(np.log(np.maximum(combined, np.float32(1e-3 * largest))), mask)
+    if r2star is not None:
+        guides[1] = _standard(r2star, mask)
+    return Inputs(
+        start / np.float32(scale),
+        local_field / np.float32(scale),
+        weights,
+        guides,
+        float(np.log(typical / scale)),
+        scale,
+    )
+
+
+def _standard(image: Volume, mask: Mask) -> Volume:
+    inside = image[mask]
+    spread = float(inside.std(dtype=np.float64))
+    if spread == 0:
+        return np.zeros_like(image)
+    out = (image - np.float32(inside.mean(dtype=np.float64))) / np.float32(spread)
+    return np.where(mask, np.clip(out, -6, 6), np.float32(0))
