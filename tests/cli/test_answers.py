@@ -193,7 +193,7 @@ def test_registration_with_antspyx(head, tmp_path, monkeypatch):
         image_read = Image
 
         @staticmethod
-        def registration(fixed, moving, type_of_transform):
+        def registration(fixed, moving, type_of_transform, random_seed):
             return {"fwdtransforms": [type_of_transform]}
 
         @staticmethod

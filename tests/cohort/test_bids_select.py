@@ -76,7 +76,11 @@ def test_filter_file(tmp_path):
             }
         )
     )
-    assert read_filters(path) == {"scan": {"ses": "1", "acq": None}, "labels": {"desc": "aseg"}}
+    assert read_filters(path) == {
+        "scan": {"ses": "1", "acq": None},
+        "labels": {"desc": "aseg"},
+        "t1w": {},
+    }
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from chimap.io.bids import root_of
+from chimap.errors import InputError
+from chimap.io.bids import is_bids, root_of
+from chimap.io.bids_anat import find_anatomy
 from chimap.io.bids_select import age_of, label_image, participants, read_filters, select
 from chimap.io.scan import Scan
 from chimap.pipeline.console import Console
@@ -23,8 +25,10 @@ def wants_many(args: argparse.Namespace) -> bool:
 
 
 def selected(scans: Sequence[Scan], args: argparse.Namespace) -> tuple[list[Scan], dict[str, Any]]:
-    """The scans that the flags ask for, and the query for label images."""
-    filters = read_filters(args.bids_filter_file) if args.bids_filter_file else {"scan": {}, "labels": {}}
+    """The scans that the flags ask for, and the filters for label images and T1-weighted images."""
+    filters: dict[str, Any] = {"scan": {}, "labels": {}, "t1w": {}}
+    if args.bids_filter_file:
+        filters = read_filters(args.bids_filter_file)
     chosen = select(
         scans,
         subjects=args.participant_label or (),
@@ -32,34 +36,77 @@ def selected(scans: Sequence[Scan], args: argparse.Namespace) -> tuple[list[Scan
         query=filters["scan"],
         source=args.input,
     )
-    return chosen, filters["labels"]
+    return chosen, filters
 
 
 def options_by_scan(
-    options: Options, args: argparse.Namespace, query: dict[str, Any], console: Console
+    options: Options, args: argparse.Namespace, filters: dict[str, Any], console: Console
 ) -> Callable[[Scan], Options]:
-    """The options of a scan: its own label image where --labels is a folder, its age where participants.tsv has one."""
+    """The options of a scan: its own label image, from --labels, --derivatives or the data set, and its age from participants.tsv.
+
+    Raises
+    ------
+    InputError
+        If both folders are given, or that of --derivatives is not there.
+    """
     folder = args.labels if args.labels is not None and args.labels.is_dir() else None
+    if args.derivatives is not None and args.labels is not None:
+        raise InputError("both --labels and --derivatives are given", fix="Give one of them")
+    if args.derivatives is not None and not args.derivatives.is_dir():
+        raise InputError("there is no such folder", file=args.derivatives)
+    data_set = None
+    if args.input is not None and Path(args.input).is_dir() and is_bids(Path(args.input)):
+        data_set = root_of(Path(args.input).resolve())
     people: dict[str, dict[str, str]] = {}
-    if args.labels is not None and args.age is None and args.input is not None:
-        table = root_of(Path(args.input).resolve()) / "participants.tsv"
+    if args.age is None and data_set is not None:
+        table = data_set / "participants.tsv"
         people = participants(table) if table.is_file() else {}
 
     def of(scan: Scan) -> Options:
         chosen = options
         if folder is not None:
-            labels = label_image(scan, folder, query)
+            labels = label_image(scan, folder, filters["labels"])
             if labels is None:
                 console.note(
                     f"{scan.name}: {folder} has no label image for it: there will be no table of regions"
                 )
             chosen = replace(chosen, labels=labels)
+        elif args.labels is None:
+            chosen = _with_anatomy(chosen, scan, args.derivatives, data_set, filters, console)
         age = age_of(people.get(scan.entities.get("sub", "")))
         if chosen.age is None and chosen.labels is not None and age is not None and 0 <= age <= OLDEST:
             chosen = replace(chosen, age=age)
         return chosen
 
     return of
+
+
+def _with_anatomy(
+    options: Options, scan: Scan, derivatives: Path | None, data_set: Path | None, filters: dict[str, Any], console: Console
+) -> Options:  # fmt: skip
+    """The options with what is found of labels and T1-weighted image; what is lacking is told."""
+    folders = [f for f in (derivatives, data_set) if f is not None]
+    if "sub" not in scan.entities or not folders:
+        if derivatives is not None:
+            console.note(
+                f"{scan.name}: it has no subject to look for in {derivatives}; give labels with --labels"
+            )
+        return options
+    try:
+        found = find_anatomy(scan, folders, filters)
+    except InputError as e:
+        if derivatives is not None:
+            raise
+        # Nobody asked for labels: that there are too many of them must not stop anything.
+        console.note(f"{scan.name}: {e} There will be no table of regions")
+        return options
+    if found.lacking:
+        console.note(f"{scan.name}: {found.lacking}. There will be no table of regions")
+    elif derivatives is not None and found.labels is None:
+        console.note(
+            f"{scan.name}: {derivatives} has neither labels nor a T1-weighted image for it: there will be no table of regions"
+        )
+    return replace(options, labels=found.labels, t1w=found.t1w)
 
 
 def run_many(

@@ -70,6 +70,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "each scan (*_dseg.nii.gz)",
     )
     group.add_argument(
+        "--derivatives",
+        type=Path,
+        metavar="DIR",
+        help="BIDS derivatives with label images and T1-weighted images of the subjects (fMRIPrep's, say); labels in the space of a "
+        "T1-weighted image are brought to the scan by a rigid registration (needs the extra registration)",
+    )
+    group.add_argument(
         "--label-table",
         type=Path,
         metavar="FILE",
@@ -118,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
         from chimap.numerics.threads import set_threads
 
         set_threads(args.omp_nthreads)
-    scans, query = selected(scans_from_args(args, args.work_dir or out_dir / "work"), args)
+    scans, filters = selected(scans_from_args(args, args.work_dir or out_dir / "work"), args)
     if args.labels is not None and len(scans) > 1 and not args.labels.is_dir():
         raise InputError(
             f"one label image for {len(scans)} scans",
@@ -127,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
         )
     console = Console(quiet=args.quiet)
     command = shlex.join(["chimap", *sys.argv[1:]]) if sys.argv else ""
-    each = options_by_scan(options, args, query, console)
+    each = options_by_scan(options, args, filters, console)
     if wants_many(args):
         return run_many(scans, out_dir, each, args, console, command)
     done, failed = run_scans(

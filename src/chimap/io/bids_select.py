@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +35,21 @@ LONG_NAMES = {
 
 SCAN_KEYS = ("megre", "qsm")
 LABEL_KEYS = ("dseg", "labels")
+T1W_KEYS = ("t1w",)
 
 Query = Mapping[str, Any]
 
 
 def read_filters(path: Path) -> dict[str, dict[str, Any]]:
-    """The queries of a filter file: ``megre`` (or ``qsm``) for scans, ``dseg`` (or ``labels``) for label images.
+    """The queries of a filter file: ``megre`` (or ``qsm``) for scans, ``dseg`` (or ``labels``) for label images, ``t1w``.
 
     Each maps entities by PyBIDS' names to a value, a list of values, null (the entity is absent) or "*" (it is
-    there, whatever it is). Queries of other programs (t1w, bold ...) are left alone.
+    there, whatever it is). Queries of other programs (bold ...) are left alone.
 
     Returns
     -------
     dict
-        With the keys "scan" and "labels"; their entities by BIDS' short names.
+        With the keys "scan", "labels" and "t1w"; their entities by BIDS' short names.
 
     Raises
     ------
@@ -59,8 +60,12 @@ def read_filters(path: Path) -> dict[str, dict[str, Any]]:
     example = 'Such as {"megre": {"session": ["1", "2"], "run": null}}'
     if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
         raise InputError("the filter file is not a mapping of queries", file=path, fix=example)
-    out: dict[str, dict[str, Any]] = {"scan": {}, "labels": {}}
-    known = {**dict.fromkeys(SCAN_KEYS, "scan"), **dict.fromkeys(LABEL_KEYS, "labels")}
+    out: dict[str, dict[str, Any]] = {"scan": {}, "labels": {}, "t1w": {}}
+    known = (
+        dict.fromkeys(SCAN_KEYS, "scan")
+        | dict.fromkeys(LABEL_KEYS, "labels")
+        | dict.fromkeys(T1W_KEYS, "t1w")
+    )
     if not known.keys() & values.keys():
         raise InputError(f"no query is named {' or '.join(known)}", file=path, fix=example)
     for name in known.keys() & values.keys():
@@ -154,8 +159,23 @@ def label_image(scan: Scan, folder: Path, query: Query | None = None) -> Path | 
     InputError
         If several fit alike.
     """
-    query = dict(query or {})
-    query.setdefault("suffix", "dseg")
+    wanted = {"suffix": "dseg", **(query or {})}
+    best = belonging(scan, folder, lambda entities: matches(entities, wanted))
+    if len(best) > 1:
+        names = ", ".join(p.name for p in best[:4])
+        raise InputError(
+            f"{len(best)} label images fit scan {scan.name}: {names}",
+            file=folder,
+            fix='Choose with --bids-filter-file, such as {"dseg": {"desc": "aseg"}}',
+        )
+    return best[0] if best else None
+
+
+def belonging(scan: Scan, folder: Path, fits: Callable[[Mapping[str, str]], bool]) -> list[Path]:
+    """The images in a BIDS folder that belong to a scan and fit (entities with suffix and datatype).
+
+    They have of subject, session, run and the like no other value than the scan. Those that share most of them are returned.
+    """
     own = {k: v for k, v in scan.entities.items() if k not in ("part", "echo")}
     found: dict[int, list[Path]] = {}
     subject = folder / f"sub-{scan.entities.get('sub', '')}"
@@ -168,19 +188,9 @@ def label_image(scan: Scan, folder: Path, query: Query | None = None) -> Path | 
         }
         if any(own.get(k) != v for k, v in shared.items()):
             continue
-        if matches({**entities, "suffix": suffix, "datatype": file.parent.name}, query):
+        if fits({**entities, "suffix": suffix, "datatype": file.parent.name}):
             found.setdefault(len(shared), []).append(file)
-    if not found:
-        return None
-    best = found[max(found)]
-    if len(best) > 1:
-        names = ", ".join(p.name for p in best[:4])
-        raise InputError(
-            f"{len(best)} label images fit scan {scan.name}: {names}",
-            file=folder,
-            fix='Choose with --bids-filter-file, such as {"dseg": {"desc": "aseg"}}',
-        )
-    return best[0]
+    return found[max(found)] if found else []
 
 
 def participants(path: Path) -> dict[str, dict[str, str]]:

@@ -34,6 +34,9 @@ VALID = Output("_desc-valid_mask", "", "Where local field and susceptibility are
 RAW_CHI = Output("_desc-unreferenced_Chimap", "ppm", "Susceptibility before referencing")
 CHI = Output("_Chimap", "ppm", "Susceptibility relative to the reference region")
 LESIONS = Output("_desc-lesions_dseg", "", "Lesions, numbered as in the table desc-lesions_Chimap.tsv")
+FROM_T1W = Output(
+    "_desc-fromT1w_dseg", "", "Labels of the T1-weighted image, brought to the scan by a rigid registration"
+)
 
 STAGES = ("read", "mask", "field", "r2star", "background", "inversion", "reference", "report")
 
@@ -56,6 +59,8 @@ class Options:
         Label image for the region table, with its names beside (BIDS).
     label_table : path, optional
         The names of the labels, if they are elsewhere.
+    t1w : path, optional
+        The T1-weighted image in whose space `labels` are; it is registered to the magnitude. None: they are in the scan's space.
     age : float, optional
         Age in years, for normal iron.
     truth : path, optional
@@ -76,6 +81,7 @@ class Options:
     reference: str | Path = "whole"
     labels: Path | None = None
     label_table: Path | None = None
+    t1w: Path | None = None
     age: float | None = None
     truth: Path | None = None
     phase_sign: Literal["auto", "+", "-"] = "auto"

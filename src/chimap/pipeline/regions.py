@@ -77,13 +77,7 @@ def label_names(path: Path, table: Path | None = None) -> dict[int, str]:
     InputError
         If there is a table, but not with the columns index and name, nor in FreeSurfer's form (number, name, colour).
     """
-    if table is None:
-        stem = path.name.removesuffix(".gz").removesuffix(".nii")
-        suffix = stem.rpartition("_")[2]
-        # BIDS lets the table lie further up, for all subjects of the data set.
-        folders = [path.absolute().parent, *list(path.absolute().parents)[1:4]]
-        beside = [path.with_name(f"{stem}.tsv"), *(f / f"{suffix}.tsv" for f in folders)]
-        table = next((p for p in beside if p.is_file()), None)
+    table = table or table_beside(path)
     if table is None:
         return {}
     text = textfile.read_text(table)
@@ -96,6 +90,16 @@ def label_names(path: Path, table: Path | None = None) -> dict[int, str]:
         return {int(float(r["index"])): str(r["name"] or r["index"]) for r in lines}
     except (KeyError, ValueError, TypeError, OverflowError, csv.Error) as e:
         raise InputError("the table of labels needs the columns index and name", file=table) from e
+
+
+def table_beside(path: Path) -> Path | None:
+    """The table with the names of a label image, beside it or above it (BIDS); None without one."""
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    suffix = stem.rpartition("_")[2]
+    # BIDS lets the table lie further up, for all subjects of the data set.
+    folders = [path.absolute().parent, *list(path.absolute().parents)[1:4]]
+    beside = [path.with_name(f"{stem}.tsv"), *(f / f"{suffix}.tsv" for f in folders)]
+    return next((p for p in beside if p.is_file()), None)
 
 
 def load_labels(

@@ -14,6 +14,7 @@ from chimap.acquisition import Acquisition
 
 _VERBS = {
     "mask": "The brain mask was made with method",
+    "labels": "Labels of the T1-weighted image were brought to the scan with method",
     "field": "The total field was computed from the phase of all echoes with method",
     "r2star": "R2* was mapped with method",
     "background": "Background fields were removed with method",

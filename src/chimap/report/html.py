@@ -36,6 +36,7 @@ STAGE_TITLES = {
     "input": "Input",
     "read": "Reading",
     "mask": "Brain mask",
+    "labels": "Labels of the T1-weighted image",
     "unwrap": "Phase unwrapping",
     "offset": "Phase offset",
     "field": "Total field",
