@@ -19,6 +19,7 @@ from chimap.io.nifti import load_volume, read_header, save_volume, write_json
 from chimap.pipeline import presets
 from chimap.pipeline.console import Console
 from chimap.pipeline.measure import Measure, append_log, compile_clock, plain
+from chimap.pipeline.weights import without_folder
 from chimap.types import Mask, Volume
 
 
@@ -208,7 +209,7 @@ def execute(
     for text in dict.fromkeys(told):
         console.note(f"warning: {text}")
     record["warnings"] = told
-    record["parameters"] = plain(choice.all_parameters)
+    record["parameters"] = plain(without_folder(choice, choice.all_parameters))
     append_log(args.log_json, record)
     return result
 
