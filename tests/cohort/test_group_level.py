@@ -105,6 +105,28 @@ def test_regression_counts_a_participant_once(out, tmp_path):
     assert float(caudate["estimate"]) == pytest.approx(slope, rel=1e-4)
 
 
+def test_harmonised_means_are_columns_and_a_sentence(out, tmp_path):
+    people = tmp_path / "people.tsv"
+    lines = ["participant_id\tage\tsite", *(f"sub-{n:02d}\t{20 + 5 * n}\t{'AB'[n % 2]}" for n in range(10))]
+    people.write_text("\n".join(lines) + "\n")
+    command = ["group", str(out), "--participants", str(people)]
+    assert main([*command, "--harmonise", "site"]) == 0
+    regions, wide = _table(out / "group_regions.tsv"), _table(out / "group_wide.tsv")
+    mine = [r for r in regions if r["name"] == "caudate"]
+    assert [r["mean_ppb_harmonised"] for r in mine] == [w["caudate_harmonised"] for w in wide]
+    assert all(r["mean_ppb_harmonised"] != r["mean_ppb"] for r in mine)
+    taken = _table(out / "group_harmonisation.tsv")
+    assert [(r["site"], r["scans"]) for r in taken if r["region"] == "caudate"] == [("A", "6"), ("B", "5")]
+    about = json.loads((out / "group_regions.json").read_text())
+    assert "ComBat" in about["mean_ppb_harmonised"]["Description"]
+    page = (out / "group_report.html").read_text()
+    assert "harmonised for site by ComBat" in page and "A (6 scans), B (5 scans)" in page
+    # The next time nobody asks for it.
+    assert main(command) == 0
+    assert "harmonised" not in (out / "group_regions.tsv").read_text()
+    assert not (out / "group_harmonisation.tsv").exists()
+
+
 class _Links(HTMLParser):
     def __init__(self):
         super().__init__()
@@ -166,6 +188,7 @@ def test_a_table_that_is_empty_now_goes(out, tmp_path):
     ("extra", "said"),
     [
         (["--covariates", "weight"], "no participant has weight"),
+        (["--harmonise", "site"], "--harmonise: no participant has site"),
         (["--participants", "none.tsv"], "no such file"),
     ],
 )

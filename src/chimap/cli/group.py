@@ -3,7 +3,7 @@
   chimap run BIDS_DIR OUT_DIR group
   chimap group OUT_DIR --participants participants.tsv --covariates age sex
 
-Writes group_scans, group_regions, group_wide, group_outliers and group_regression (TSV with a JSON data dictionary; Parquet too where
+Writes group_scans, group_regions, group_wide, group_outliers, group_regression and, with --harmonise, group_harmonisation (TSV with a JSON data dictionary; Parquet too where
 pyarrow is installed) and group_report.html into OUT_DIR. Scans that are not finished are left out.
 """
 
@@ -33,11 +33,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="columns of it for the regression (default: age, sex and group, those that are there)",
     )
+    parser.add_argument(
+        "--harmonise",
+        metavar="COLUMN",
+        help="column of it, such as site: differences between its values are taken out of regional means by ComBat, effects of the covariates "
+        "kept (Johnson 2007, doi:10.1093/biostatistics/kxj037)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Collect, count, write."""
-    return make_group(args.output, participants=args.participants, covariates=args.covariates)
+    return make_group(
+        args.output, participants=args.participants, covariates=args.covariates, harmonise=args.harmonise
+    )
 
 
 def make_group(
@@ -46,11 +54,13 @@ def make_group(
     bids: Path | None = None,
     participants: Path | None = None,
     covariates: Sequence[str] | None = None,
+    harmonise: str | None = None,
 ) -> int:
     """Write tables and report over all scans in `out_dir`. Returns the exit status."""
     from chimap.cli._scans import write_index
     from chimap.cohort import tables
     from chimap.cohort.collect import collect
+    from chimap.cohort.harmonise import harmonise as combat
     from chimap.cohort.outliers import LIMIT
     from chimap.cohort.report import write_group_report
     from chimap.io import bids_select
@@ -75,23 +85,32 @@ def make_group(
         if absent:
             notes.append(f"not in {participants.name}, or without values there: {', '.join(absent)}")
     have = {k for s in subjects for k in s.participant}
-    if covariates:
-        missing = [c for c in covariates if c not in have]
+    for flag, names in (
+        ("--covariates", covariates or ()),
+        ("--harmonise", (harmonise,) if harmonise else ()),
+    ):
+        missing = [c for c in names if c not in have]
         if missing:
             known = ", ".join(sorted(have)) or "none"
             raise InputError(
-                f"--covariates: no participant has {', '.join(missing)}",
+                f"{flag}: no participant has {', '.join(missing)}",
                 file=participants,
                 fix=f"There is: {known}",
             )
     wanted = list(covariates or [c for c in tables.COVARIATES if c in have])
-    regression, told = tables.regression_rows(subjects, wanted)
+    taken_off: tables.Rows = []
+    if harmonise:
+        taken_off, said = combat(subjects, harmonise, wanted)
+        notes += said
+    measured = not any(tables.HARMONISED in r for s in subjects for r in s.regions)
+    regression, told = tables.regression_rows(subjects, wanted, "mean_ppb" if measured else tables.HARMONISED)
     made = {
         "scans": tables.scan_rows(subjects),
         "regions": tables.region_rows(subjects),
         "wide": tables.wide_rows(subjects) if any(s.regions for s in subjects) else [],
         "outliers": tables.outlier_rows(subjects),
         "regression": regression,
+        "harmonisation": taken_off,
     }
     facts = {
         "Reference": ", ".join(sorted({s.reference for s in subjects})),
@@ -107,6 +126,17 @@ def make_group(
 
 
 _DESCRIPTIONS: dict[str, tuple[str, str]] = {
+    "mean_ppb_harmonised": (
+        "ppb",
+        "mean_ppb without the differences between sites (ComBat), covariates kept",
+    ),
+    "site": ("", "Value of the column that --harmonise names"),
+    "scans": ("", "Scans of the site with a value of the region"),
+    "shift_ppb": ("ppb", "What was taken off the region's mean at the site"),
+    "scale": (
+        "",
+        "By what deviations from the model were divided: above 1 where the site's values spread more",
+    ),
     "reference": ("", "Reference region of the susceptibility map"),
     "regions": ("", "Regions in the scan's table"),
     "outliers": ("", "Values of this scan that are outliers"),

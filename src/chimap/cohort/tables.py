@@ -21,6 +21,7 @@ ENTITIES = ("sub", "ses", "acq", "run")
 COVARIATES = ("age", "sex", "group")
 
 Rows = list[dict[str, Any]]
+HARMONISED = "mean_ppb_harmonised"
 
 _SHARED: dict[str, tuple[str, str]] = {
     "scan": ("", "Name of the scan"),
@@ -72,6 +73,7 @@ def wide_rows(subjects: Sequence[Subject]) -> Rows:
             "scan": s.name,
             **{k: s.entities.get(k) for k in ENTITIES},
             **{r["name"]: r["mean_ppb"] for r in s.regions},
+            **{f"{r['name']}_harmonised": r[HARMONISED] for r in s.regions if HARMONISED in r},
         }
         for s in subjects
     ]
@@ -102,7 +104,9 @@ def outlier_rows(subjects: Sequence[Subject]) -> Rows:
     return sorted(out, key=lambda r: (r["scan"], -abs(r["robust_z"])))
 
 
-def regression_rows(subjects: Sequence[Subject], covariates: Sequence[str]) -> tuple[Rows, list[str]]:
+def regression_rows(
+    subjects: Sequence[Subject], covariates: Sequence[str], value: str = "mean_ppb"
+) -> tuple[Rows, list[str]]:
     """Regression of each region's mean on the covariates, one value a participant (the mean over the scans); and notes."""
     people = names_of([s.entities.get("sub", "")] for s in subjects)
     facts = [next(s.participant for s in subjects if s.entities.get("sub", "") == p) for p in people]
@@ -113,8 +117,8 @@ def regression_rows(subjects: Sequence[Subject], covariates: Sequence[str]) -> t
         y = []
         for person in people:
             means = [
-                r["mean_ppb"] for s in subjects if s.entities.get("sub", "") == person
-                for r in s.regions if r["name"] == region and r["mean_ppb"] is not None
+                r[value] for s in subjects if s.entities.get("sub", "") == person
+                for r in s.regions if r["name"] == region and r.get(value) is not None
             ]  # fmt: skip
             y.append(float(np.mean(means)) if means else math.nan)
         for e in regress(np.array(y), columns):
