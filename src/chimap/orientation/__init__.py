@@ -1,0 +1,1 @@
+"""Several positions of one head: registration, one susceptibility map from all of them, and the susceptibility tensor."""
