@@ -120,7 +120,7 @@ def test_harmonised_means_are_columns_and_a_sentence(out, tmp_path):
     about = json.loads((out / "group_regions.json").read_text())
     assert "ComBat" in about["mean_ppb_harmonised"]["Description"]
     page = (out / "group_report.html").read_text()
-    assert "harmonised for site by ComBat" in page and "A (6 scans), B (5 scans)" in page
+    assert "Regional means were harmonised for site by ComBat" in page and "A (6 scans), B (5 scans)" in page
     # The next time nobody asks for it.
     assert main(command) == 0
     assert "harmonised" not in (out / "group_regions.tsv").read_text()

@@ -165,7 +165,7 @@ def harmonise(subjects: Sequence[Subject], column: str, covariates: Sequence[str
         )
     used = [n for n, k in enumerate(known) if k and facts[n][column] in names]
     if left := sorted(subjects[n].name for n in set(range(len(subjects))) - set(used)):
-        told = f"not harmonised, for want of {column}, a covariate, or {LEAST_SCANS} scans at the site: {', '.join(left)}"
+        told = f"Not harmonised, for want of {column}, a covariate, or {LEAST_SCANS} scans at the site: {', '.join(left)}"
     else:
         told = ""
     regions = region_names(subjects)
@@ -204,11 +204,11 @@ def _sentence(column: str, names: Sequence[str], site: np.ndarray, kept: Sequenc
     effects = f"effects of {', '.join(kept)} kept" if kept else "no covariate kept"
     if not taken:
         return (
-            f"no region could be harmonised for {column}: each needs {LEAST_SCANS} values at each of {sizes}"
+            f"No region could be harmonised for {column}: each needs {LEAST_SCANS} values at each of {sizes}"
         )
     most = max(taken, key=lambda r: abs(r["shift_ppb"]))
     return (
-        f"regional means were harmonised for {column} by ComBat: differences in mean and spread between {sizes} were taken off, "
+        f"Regional means were harmonised for {column} by ComBat: differences in mean and spread between {sizes} were taken off, "
         f"{effects}. The largest shift was {most['shift_ppb']:+.1f} ppb ({most['region']}, {most['site']}). The regression is of the "
         "harmonised means; outliers and charts are of the measured ones"
     )
