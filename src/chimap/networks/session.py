@@ -28,6 +28,10 @@ _PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
     "CoreMLExecutionProvider": ("CoreML", {"ModelFormat": "MLProgram", "MLComputeUnits": "CPUAndGPU"}),
 }
 _CPU = "CPUExecutionProvider"
+# A matrix product of fewer columns than this a thread is summed in other blocks, that is rounded differently.
+_COLUMNS_PER_THREAD = 128
+# Taken for networks without a card: three halvings of the grid.
+_USUAL_MULTIPLE = 8
 PROCESSOR_ONLY = "CHIMAP_CPU"
 """Environment variable: any text but an empty one keeps networks on the processor."""
 
@@ -60,6 +64,7 @@ class Network:
     inputs: int
     vectors: tuple[str, ...]
     _session: Any
+    _threads: int
 
     def __call__(self, channels: np.ndarray, vectors: Mapping[str, Any] | None = None) -> np.ndarray:
         """The network's output (k, x, y, z), float32, for a whole volume (c, x, y, z), float32.
@@ -72,17 +77,33 @@ class Network:
             If it fails, as it does when memory is short.
         """
         self.require(channels, vectors)
-        first, *others = self._session.get_inputs()
+        session = self._session if self._share(channels[0].size) else self._alone
+        first, *others = session.get_inputs()
         feed = {first.name: np.ascontiguousarray(channels[np.newaxis], np.float32)}
         for v in others:
             feed[v.name] = np.atleast_2d(np.asarray((vectors or {})[v.name], np.float32))
         try:
-            return self._session.run(None, feed)[0][0]
+            return session.run(None, feed)[0][0]
         except Exception as e:
             raise ChimapError(
                 f"network {self.name} failed on {channels.shape[1:]} voxels with {self.provider} ({_short(e)})",
                 fix=f"If memory is short, allow it less (memory_gb), or set {PROCESSOR_ONLY}=1 to leave the graphics card alone",
             ) from e
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """How many numbers each of the vectors holds."""
+        return {v.name: int(v.shape[1]) for v in self._session.get_inputs()[1:]}
+
+    def _share(self, voxels: int) -> bool:
+        """Whether the coarsest grid has enough voxels to be shared among the threads with the same bits as for one."""
+        multiple = self.card.multiple if self.card else _USUAL_MULTIPLE
+        return voxels >= self._threads * _COLUMNS_PER_THREAD * multiple**3
+
+    @functools.cached_property
+    def _alone(self) -> Any:
+        """The network on one thread, for small volumes."""
+        return self._session if self._threads == 1 else _opened(self.file, 1, self.provider == "CPU")
 
     def require(self, channels: np.ndarray, vectors: Mapping[str, Any] | None = None) -> None:
         """Raise `InputError` unless the channels (c, x, y, z) and the vectors are those of the network."""
@@ -155,7 +176,6 @@ def _on_processor() -> bool:
 
 @functools.lru_cache(maxsize=4)
 def _loaded(path: Path, _mtime: int, _size: int, threads: int, _pid: int, processor: bool) -> Network:
-    runtime = _runtime()
     card = cards.card_of(path)
     digest = sha256(path)
     if card is not None and card.sha256 and card.sha256 != digest:
@@ -164,6 +184,16 @@ def _loaded(path: Path, _mtime: int, _size: int, threads: int, _pid: int, proces
             file=path,
             fix="Put weights and card of one training side by side",
         )
+    session = _opened(path, threads, processor)
+    inputs, vectors = _shape_of(session, path)
+    used = session.get_providers()[0]
+    provider = _PROVIDERS[used][0] if used in _PROVIDERS else "CPU"
+    return Network(path.stem, path, digest, card, provider, inputs, vectors, session, threads)
+
+
+def _opened(path: Path, threads: int, processor: bool) -> Any:
+    """The file as a session of ONNX Runtime."""
+    runtime = _runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -178,17 +208,13 @@ def _loaded(path: Path, _mtime: int, _size: int, threads: int, _pid: int, proces
     have = runtime.get_available_providers()
     wanted: list[Any] = [] if processor else [(p, o) for p, (_, o) in _PROVIDERS.items() if p in have][:1]
     try:
-        session = runtime.InferenceSession(str(path), options, providers=[*wanted, _CPU])
+        return runtime.InferenceSession(str(path), options, providers=[*wanted, _CPU])
     except Exception as e:
         raise InputError(
             f"this is not an ONNX model that can be run, or it is damaged ({_short(e)})",
             file=path,
             fix="Export it again as ONNX, or fetch the file again",
         ) from e
-    inputs, vectors = _shape_of(session, path)
-    used = session.get_providers()[0]
-    provider = _PROVIDERS[used][0] if used in _PROVIDERS else "CPU"
-    return Network(path.stem, path, digest, card, provider, inputs, vectors, session)
 
 
 def _shape_of(session: Any, path: Path) -> tuple[int, tuple[str, ...]]:

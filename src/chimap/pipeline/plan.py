@@ -32,6 +32,12 @@ LOCAL = Output("_desc-local_fieldmap", "ppm", "Local field: that of sources insi
 LOCAL_NOISE = Output("_desc-localnoise_fieldmap", "ppm", "Standard deviation of the local field")
 VALID = Output("_desc-valid_mask", "", "Where local field and susceptibility are valid", mask=True)
 RAW_CHI = Output("_desc-unreferenced_Chimap", "ppm", "Susceptibility before referencing")
+DEVIATION = Output(
+    "_desc-deviation_Chimap", "ppm", "Standard deviation that the inversion expects of its error"
+)
+RESIDUAL = Output(
+    "_desc-residual_fieldmap", "ppm", "What of the local field the susceptibility does not explain"
+)
 CHI = Output("_Chimap", "ppm", "Susceptibility relative to the reference region")
 LESIONS = Output("_desc-lesions_dseg", "", "Lesions, numbered as in the table desc-lesions_Chimap.tsv")
 FROM_T1W = Output(

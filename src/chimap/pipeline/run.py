@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chimap import tuning
+from chimap import offers, tuning
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.io.scan import Scan
@@ -24,12 +24,14 @@ from chimap.pipeline.measure import compile_clock
 from chimap.pipeline.plan import (
     BRAIN,
     COMBINED,
+    DEVIATION,
     EXCLUDED,
     LOCAL,
     LOCAL_NOISE,
     NOISE,
     R2STAR,
     RAW_CHI,
+    RESIDUAL,
     STAGES,
     T2STAR,
     TOTAL,
@@ -321,9 +323,10 @@ class _Run(Answers):
                 {**start.arrays, **sources.local_noise(self, choice.method)},
                 progress=progress,
             )
-            chi = choice.method(
-                start.data, start.mask, self.acq, progress=progress, **start.arrays, **parameters
-            )
+            with offers.offers_taken() as offered:
+                chi = choice.method(
+                    start.data, start.mask, self.acq, progress=progress, **start.arrays, **parameters
+                )
             extra: dict[str, Any] = {}
             if found is not None:
                 extra["parameters"] = {**choice.all_parameters, **parameters}
@@ -333,10 +336,15 @@ class _Run(Answers):
                     self.console.note(
                         f"{found.parameter} = {found.value:g} by rule {found.rule}: {found.note}"
                     )
-            return {RAW_CHI.suffix: chi}, extra
+            return {
+                RAW_CHI.suffix: chi,
+                DEVIATION.suffix: offered.get(offers.DEVIATION),
+                RESIDUAL.suffix: offered.get(offers.RESIDUAL),
+            }, extra
 
         chosen = self.options.choice("inversion")
         automatic = tuning.automatic(chosen.method, chosen.parameters) is not None
         code = ("chimap.tuning", "chimap.simulate") if automatic else ()
-        self._stage("inversion", sources.needs_of(self, chosen.method), (RAW_CHI,), compute, code)
+        outputs = (RAW_CHI, DEVIATION, RESIDUAL)
+        self._stage("inversion", sources.needs_of(self, chosen.method), outputs, compute, code)
         self._data = None
