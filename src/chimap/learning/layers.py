@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 Step: TypeAlias = int | torch.Tensor
-"""Number of a step; a scalar tensor where the graph is recorded."""
+"""Number of a step, or (1, steps) with a 1 at it, as the exported graph takes it."""
 
 
 class StepConv3d(nn.Module):
@@ -31,7 +31,12 @@ class StepConv3d(nn.Module):
 
     def forward(self, x: torch.Tensor, step: Step) -> torch.Tensor:
         """Convolve with the weights of `step`."""
-        return F.conv3d(x, self.weight[step], self.bias[step], stride=self.stride, padding=self.padding)
+        if isinstance(step, int):
+            weight, bias = self.weight[step], self.bias[step]
+        else:
+            weight = (step @ self.weight.flatten(1)).reshape(self.weight.shape[1:])
+            bias = (step @ self.bias)[0]
+        return F.conv3d(x, weight, bias, stride=self.stride, padding=self.padding)
 
 
 def enlarged(x: torch.Tensor) -> torch.Tensor:

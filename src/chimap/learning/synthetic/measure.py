@@ -97,9 +97,9 @@ def local_sample(rng: np.random.Generator, shape: Sequence[int], fine: float = 0
     noise = np.where(mask, base * typical / np.maximum(signal, 0.03 * typical), 0).astype(np.float32)
     field = field + noise * rng.standard_normal(shape, dtype=np.float32)
     if rng.random() < 0.3:
-        field = _with_garbage(rng, field, mask)
+        field = with_garbage(rng, field, mask)
     if rng.random() < 0.25:
-        mask = _with_errors(rng, mask)
+        mask = mask_with_errors(rng, mask)
     stated = noise if rng.random() < 0.6 else None
     guides = rng.random()
     magnitude = r2_map = None
@@ -144,7 +144,7 @@ def _left_over(rng: np.random.Generator, acq: Acquisition, mask: np.ndarray) -> 
     return field * np.float32(np.exp(rng.uniform(np.log(0.0005), np.log(0.008))) / max(rms, 1e-9))
 
 
-def _with_garbage(rng: np.random.Generator, field: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def with_garbage(rng: np.random.Generator, field: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """A few small places with no usable phase."""
     where = np.flatnonzero(mask)
     out = field.copy()
@@ -158,7 +158,7 @@ def _with_garbage(rng: np.random.Generator, field: np.ndarray, mask: np.ndarray)
     return out
 
 
-def _with_errors(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
+def mask_with_errors(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
     """The mask eroded, or with holes."""
     if rng.random() < 0.5:
         return binary_erosion(mask, iterations=int(rng.integers(1, 3)))

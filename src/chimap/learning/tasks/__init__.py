@@ -10,6 +10,7 @@ from chimap.learning.tasks.base import Task
 
 TASKS = {
     "inversion": "chimap.learning.tasks.inversion:Inversion",
+    "unwrap": "chimap.learning.tasks.unwrap:Unwrap",
 }
 
 

@@ -178,6 +178,6 @@ class Inversion(Task):
         ]
 
     def export(self, model: nn.Module, path: Path) -> None:
-        """One graph of two inputs: the channels and the number of the step."""
-        example = (torch.zeros(1, CHANNELS, 16, 16, 16), torch.tensor(0))
+        """One graph of two inputs: the channels, and a vector with a 1 at the step."""
+        example = (torch.zeros(1, CHANNELS, 16, 16, 16), torch.eye(self.steps)[:1])
         export_onnx(model, example, path, ["channels", "step"], ["correction"])
