@@ -18,7 +18,7 @@ from chimap.errors import ChimapError, InputError
 from chimap.networks.session import Network
 from chimap.types import Mask, Progress, silent
 
-MEMORY_GB = 2.0
+MEMORY_GB = 4.0
 """Memory that tiles may take if the caller gives no limit. It is fixed, so that the tiles do not depend on the machine."""
 
 _BYTES_PER_VOXEL = 2048
@@ -54,7 +54,7 @@ def apply(
     multiple : int, optional
         Tile edges are multiples of it (default: the card's, or 1).
     memory_gb : float, optional
-        Memory that a tile may take; 2 by default. What a voxel takes is on the card.
+        Memory that a tile may take; 4 by default. What a voxel takes is on the card.
     tile : int or 3 int, optional
         Largest edges of the part of a tile that is kept, in place of `memory_gb`; rounded up to `multiple`.
     mask : (x, y, z) of bool, optional
