@@ -97,13 +97,15 @@ class Network:
 
     def _share(self, voxels: int) -> bool:
         """Whether the coarsest grid has enough voxels to be shared among the threads with the same bits as for one."""
+        if self.provider != "CPU":
+            return True
         multiple = self.card.multiple if self.card else _USUAL_MULTIPLE
         return voxels >= self._threads * _COLUMNS_PER_THREAD * multiple**3
 
     @functools.cached_property
     def _alone(self) -> Any:
         """The network on one thread, for small volumes."""
-        return self._session if self._threads == 1 else _opened(self.file, 1, self.provider == "CPU")
+        return self._session if self._threads == 1 else _opened(self.file, 1, processor=True)
 
     def require(self, channels: np.ndarray, vectors: Mapping[str, Any] | None = None) -> None:
         """Raise `InputError` unless the channels (c, x, y, z) and the vectors are those of the network."""
