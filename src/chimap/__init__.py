@@ -34,6 +34,8 @@ _LAZY = {
     "reconstruct": "chimap.pipeline.reconstruct",
     "remove_background": "chimap.verbs",
     "separate_sources": "chimap.verbs",
+    "sti": "chimap.orientation.sti",
+    "tensor_maps": "chimap.orientation.tensor_maps",
     "tune": "chimap.tuning",
     "unwrap": "chimap.verbs",
 }
@@ -43,6 +45,8 @@ __all__ = ["__version__", *_LAZY]
 if TYPE_CHECKING:
     from chimap.acquisition import Acquisition
     from chimap.errors import ChimapError, InputError
+    from chimap.orientation.sti import sti
+    from chimap.orientation.tensor_maps import tensor_maps
     from chimap.phase.aspire import combine_coils
     from chimap.phase.bipolar import correct_bipolar
     from chimap.pipeline.reconstruct import reconstruct

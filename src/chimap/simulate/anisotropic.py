@@ -64,8 +64,8 @@ class PositionScan:
         B0 along the voxel axes.
     mask : (x, y, z) bool
         At least half of the voxel is inside the brain.
-    white_matter : (x, y, z) bool
-        At least 0.9 of the voxel is white matter or brain stem.
+    white_matter : (x, y, z) float32
+        Share of the voxel that is white matter or brain stem, 0 to 1.
     tensor_ppm : (x, y, z, 6) float32
         True tensor, averaged over the voxel.
     acq : Acquisition
@@ -78,7 +78,7 @@ class PositionScan:
     noise_ppm: Volume
     directions: np.ndarray
     mask: Mask
-    white_matter: Mask
+    white_matter: Volume
     tensor_ppm: Volume
     acq: Acquisition
     magnitude: Volume
@@ -260,7 +260,7 @@ def scan_positions(
     inside = to_image(phantom.mask.astype(np.float32))
     mask = inside >= 0.5
     fibrous = np.isin(phantom.labels, [LABELS[name] for name in _FIBROUS]) & phantom.mask
-    white = to_image(fibrous.astype(np.float32)) >= 0.9
+    white = to_image(fibrous.astype(np.float32))
     rate = acq.rad_per_ppm(float(np.median(acq.te_s)))
     weight = box.crop(phantom.mask * phantom.m0 * np.exp(-np.float32(np.median(acq.te_s)) * phantom.r2star))
     clean = np.empty((*image, len(h)), np.float32)
@@ -293,7 +293,7 @@ def scan_positions(
         noise_ppm=np.repeat(noise[..., None], len(h), axis=-1),
         directions=h,
         mask=mask,
-        white_matter=white & mask,
+        white_matter=white * mask,
         tensor_ppm=np.where(mask[..., None], tensor, np.float32(0)),
         acq=acq,
         magnitude=m0 * np.exp(-np.float32(acq.te_s[0]) * r2star),
