@@ -195,7 +195,7 @@ def score(
     Raises
     ------
     InputError
-        If shapes differ, the mask is empty or `kind` is unknown.
+        If shapes differ, the mask is empty, `truth` is not finite inside it, or `kind` is unknown.
     """
     inside = _mask(mask)
     maps = [np.asarray(a, np.float64) for a in (recon, truth)]
@@ -206,6 +206,11 @@ def score(
         raise InputError("the mask is empty")
     if kind not in ("chi", "field"):
         raise InputError(f"there is no kind {kind!r} of map to score", fix="Use chi or field")
+    lost = int((inside & ~np.isfinite(maps[1])).sum())
+    if lost:
+        raise InputError(
+            f"the truth has NaN or Inf in {lost} voxels of the mask", fix="Give a mask that leaves them out"
+        )
     r = np.where(inside & np.isfinite(maps[0]), maps[0], 0.0)
     t = np.where(inside, maps[1], 0.0)
     covered = inside & (r != 0)

@@ -1,8 +1,8 @@
-"""Spoiled input through the real commands, in this process: ``python tests/fuzz/fuzz_run.py --cases 2000``.
+"""Spoiled input through the real commands, in this process: ``python tests/fuzz/fuzz_run.py --cases 2000 [--set dicom]``.
 
 Each case copies good input, spoils one or two of its files and runs a command on it. What must hold: exit status 0 or 2, one
-plain line on an error, no traceback and no warning of Python's, 10 seconds of the processor at most, a bounded peak of memory, and no file half
-written. A case is told by its number: ``--only 1234`` repeats it with all its output.
+plain line on an error, no traceback and no warning of Python's, 10 seconds of the processor at most, a bounded peak of memory, no file half
+written, and none written elsewhere. A case is told by its set and number: ``--only 1234`` repeats it with all its output.
 """
 
 from __future__ import annotations
@@ -18,15 +18,21 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
+import urllib.error
+import urllib.request
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import fuzz_dicom
 import nibabel as nib
 import numpy as np
 import psutil
+from fuzz_answers import write_answers
+from fuzz_commands import SETS
 from fuzz_files import cut, flip_bytes, json_forms, noise, spoils_for, write_input
 
 from chimap.cli import main
@@ -35,64 +41,6 @@ LONGEST_S, WAITS_S = 10, 60
 """Seconds of the processor that a case may take, and seconds on the clock after which it is taken for hanging."""
 MOST_MB = 400
 """What a case may add to the memory in use; the good input takes 60 at most."""
-
-FLAT = ["phase", "magnitude", "mask", "params"]
-COMMANDS: dict[str, tuple[float, list[str], list[str]]] = {
-    # Share; arguments ({i} the input, {o} the output); names of the files that may be spoiled.
-    "check": (0.36, ["check", "{i}/bids"], ["bids"]),
-    "check json": (0.05, ["check", "{i}/bids", "--json", "--quick"], ["bids"]),
-    "check files": (
-        0.08,
-        ["check", "--phase", "{f}/phase.nii.gz", "--magnitude", "{f}/magnitude.nii.gz", "--mask", "{f}/mask.nii.gz",
-         "--te", "0.004", "0.012", "0.02", "--b0", "3"],
-        FLAT[:3],
-    ),
-    "run": (0.10, ["run", "{i}/bids", "{o}", "--preset", "fast", "--quiet"], ["bids"]),
-    "run labels": (
-        0.03,
-        ["run", "{i}/bids", "{o}", "--preset", "fast", "--labels", "{f}/labels.nii.gz", "--mask", "{f}/mask.nii.gz"],
-        ["labels", "mask"],
-    ),
-    "resume": (0.02, ["run", "{i}/bids", "{o}", "--preset", "fast", "--quiet"], []),
-    "mask": (0.04, ["mask", "--magnitude", "{f}/magnitude.nii.gz", "--acq", "{f}/params.json", "-o", "{o}/a.nii.gz"],
-             ["magnitude", "params"]),
-    "unwrap": (
-        0.04,
-        ["unwrap", "--phase", "{f}/phase.nii.gz", "--mask", "{f}/mask.nii.gz", "--acq", "{f}/params.json", "-o",
-         "{o}/a.nii.gz"],
-        ["phase", "mask", "params"],
-    ),
-    "field": (
-        0.04,
-        ["field", "--phase", "{f}/phase.nii.gz", "--magnitude", "{f}/magnitude.nii.gz", "--mask", "{f}/mask.nii.gz",
-         "--acq", "{f}/params.json", "-o", "{o}/a.nii.gz", "--noise-out", "{o}/b.nii.gz"],
-        FLAT,
-    ),
-    "background": (
-        0.04,
-        ["background", "--method", "vsharp", "--field", "{f}/field.nii.gz", "--mask", "{f}/mask.nii.gz", "--acq",
-         "{f}/params.json", "-o", "{o}/a.nii.gz", "--mask-out", "{o}/b.nii.gz"],
-        ["field", "mask", "params"],
-    ),
-    "invert": (
-        0.04,
-        ["invert", "--method", "tkd", "--field", "{f}/field.nii.gz", "--mask", "{f}/mask.nii.gz", "--noise",
-         "{f}/noise.nii.gz", "--acq", "{f}/params.json", "-o", "{o}/a.nii.gz"],
-        ["field", "mask", "noise", "params"],
-    ),
-    "r2star": (0.03, ["r2star", "--magnitude", "{f}/magnitude.nii.gz", "--mask", "{f}/mask.nii.gz", "--acq",
-                      "{f}/params.json", "-o", "{o}/a.nii.gz"], ["magnitude", "mask", "params"]),
-    "reference": (0.03, ["reference", "--chi", "{f}/chi.nii.gz", "--mask", "{f}/mask.nii.gz", "-o", "{o}/a.nii.gz"],
-                  ["chi", "mask"]),
-    "regions": (
-        0.08,
-        ["regions", "--chi", "{f}/chi.nii.gz", "--labels", "{f}/labels.nii.gz", "--transform", "{f}/affine.txt",
-         "-o", "{o}/a.tsv"],
-        ["chi", "labels", "affine"],
-    ),
-    "score": (0.02, ["score", "--recon", "{f}/chi.nii.gz", "--truth", "{f}/field.nii.gz", "--mask", "{f}/mask.nii.gz"],
-              ["chi", "field", "mask"]),
-}  # fmt: skip
 
 
 class TooLongError(BaseException):
@@ -116,27 +64,34 @@ class Outcome:
 class Fuzz:
     """Good input, made once, and the cases on copies of it."""
 
-    def __init__(self, folder: Path, seed: int = 0):
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: Path, seed: int = 0, which: str = "files"):
+        self.folder, self.seed, self.commands = folder, seed, SETS[which]
         self.good = folder / "good"
         write_input(self.good)
+        if which == "answers":
+            write_answers(self.good)
+        elif which == "dicom":
+            fuzz_dicom.write_dicom(self.good)
         self.done = folder / "done"
-        # What is compiled and imported at the first use must not count.
-        for name in COMMANDS:
+        # What is compiled and imported at the first use must not count. Were good input refused, spoiled input would tell nothing.
+        self.unspoiled: dict[str, int] = {}
+        for name in self.commands:
             out = self.done if name == "resume" else folder / "warm" / name
-            self._call(self._argv(name, self.good, out))
+            self.unspoiled[name] = self._call(self._argv(name, self.good, out))[0]
 
     def case(self, number: int) -> Outcome:
         """Run one case."""
         rng = np.random.default_rng([self.seed, number])
-        names = list(COMMANDS)
-        shares = np.array([COMMANDS[n][0] for n in names])
+        names = list(self.commands)
+        shares = np.array([self.commands[n][0] for n in names])
         name = names[rng.choice(len(names), p=shares / shares.sum())]
         root = Path(tempfile.mkdtemp(dir=self.folder, prefix="case-"))
         try:
             spoiled = self._spoil(name, root, rng)
+            before = _listed(root)
             outcome = Outcome(number, name, spoiled)
             self._judge(outcome, self._argv(name, root / "in", root / "out"), root / "out")
+            outcome.wrong += [f"{p} was made" for p in _strays(root, before)]
         finally:
             shutil.rmtree(root, ignore_errors=True)
         return outcome
@@ -151,23 +106,34 @@ class Fuzz:
             chosen = [files[i] for i in rng.choice(len(files), 3, replace=False)]
             kinds = [(flip_bytes, cut, noise, *([json_forms] if p.suffix == ".json" else [])) for p in chosen]
         else:
-            allowed = COMMANDS[name][2]
-            files = sorted(
-                p for p in (root / "in").rglob("*")
-                if p.is_file() and (("bids" in allowed and "bids" in p.parts) or p.name.partition(".")[0] in allowed)
-            )  # fmt: skip
-            chosen = [files[i] for i in rng.choice(len(files), int(rng.integers(1, 3)), replace=False)]
-            kinds = [spoils_for(p) for p in chosen]
+            allowed = self.commands[name][2]
+            files = sorted(p for p in (root / "in").rglob("*") if p.is_file())
+            # A name that is there three times is spoiled three times as often.
+            files = [
+                p for p in files
+                for word in allowed if word in (p.relative_to(root / "in").parts[0], p.name.partition(".")[0])
+            ]  # fmt: skip
+            count = min(int(rng.integers(1, 3)), len(files))
+            chosen = [files[i] for i in rng.choice(len(files), count, replace=False)]
+            chosen = list(dict.fromkeys(chosen))
+            kinds = [fuzz_dicom.SPOILS if _is_dicom(p) else spoils_for(p) for p in chosen]
         told = []
         for path, choice in zip(chosen, kinds):
             spoil = choice[rng.integers(len(choice))]
-            spoil(path, rng)
+            if spoil.__name__ in fuzz_dicom.ALL_FILES and rng.random() < 0.4:
+                like = rng.integers(1 << 30)
+                for other in sorted(path.parent.iterdir()):
+                    if _is_dicom(other):
+                        spoil(other, np.random.default_rng(like))
+                told.append(f"{spoil.__name__} of all files")
+                continue
+            if path.is_file():
+                spoil(path, rng)
             told.append(f"{spoil.__name__} {path.name}")
         return told
 
-    @staticmethod
-    def _argv(name: str, source: Path, out: Path) -> list[str]:
-        words = [w.format(i=source, f=source / "flat", o=out) for w in COMMANDS[name][1]]
+    def _argv(self, name: str, source: Path, out: Path) -> list[str]:
+        words = [w.format(i=source, f=source / "flat", o=out) for w in self.commands[name][1]]
         return [*words, "--threads", "1"]
 
     @staticmethod
@@ -176,7 +142,7 @@ class Fuzz:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
             # Python shows a warning once a place, which would depend on the order of the cases.
             warnings.simplefilter("always")
-            status = main(argv)
+            status = _looked_at(argv) if argv[0] == "view" else main(argv)
         # As a terminal would: what cannot be encoded is an error of the command.
         out.getvalue().encode("utf-8", "backslashreplace")
         return status, err.getvalue() + ("\n" + out.getvalue() if "Traceback" in out.getvalue() else "")
@@ -185,8 +151,8 @@ class Fuzz:
         def late(*_: object) -> None:
             raise TooLongError
 
-        before = _peak_from_now()
-        start, computed = time.perf_counter(), time.process_time()
+        before, children = _peak_from_now(), _children_mb()
+        start, computed = time.perf_counter(), _computed_s()
         old = signal.signal(signal.SIGALRM, late)
         signal.setitimer(signal.ITIMER_REAL, WAITS_S)
         try:
@@ -199,7 +165,9 @@ class Fuzz:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, old)
         outcome.seconds = time.perf_counter() - start
-        outcome.added_mb = _peak_mb() - before
+        # The peak of programs that were called is known over all of them only.
+        called = _children_mb() if _children_mb() > children else 0.0
+        outcome.added_mb = max(_peak_mb() - before, called)
         said = outcome.said
         if outcome.status not in (0, 2, None):
             outcome.wrong.append(f"exit status {outcome.status}")
@@ -211,12 +179,47 @@ class Fuzz:
             if not last.startswith("chimap: error: "):
                 outcome.wrong.append("no error line")
         # Of the processor: a machine that is busy with other things is no fault of the input's.
-        computed = time.process_time() - computed
+        computed = _computed_s() - computed
         if computed > LONGEST_S:
             outcome.wrong.append(f"{computed:.0f} s of computing")
         if outcome.added_mb > MOST_MB:
             outcome.wrong.append(f"{outcome.added_mb:.0f} MB more")
         outcome.wrong += _half_written(out, failed=outcome.status == 2, resumed=outcome.command == "resume")
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 132 and path.read_bytes()[128:132] == b"DICM"
+
+
+def _looked_at(argv: list[str]) -> int:
+    """`chimap view` without its waiting: the page, its list, every map and every report are asked for."""
+    from chimap.errors import ChimapError
+    from chimap.viewer.server import ViewServer
+
+    try:
+        server = ViewServer([Path(argv[1])])
+    except ChimapError as e:
+        print(f"chimap: error: {e}", file=sys.stderr)
+        return e.exit_code
+    with server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        keys = [f"volume?key={k}" for k in server.catalogue.maps] + [
+            f"report?key={k}" for k in server.catalogue.reports
+        ]
+        for name in ("", "catalogue", *keys):
+            with contextlib.suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(server.url + name, timeout=20).read()
+        server.shutdown()
+    return 0
+
+
+def _listed(root: Path) -> set[Path]:
+    return {p for place in (root, root / "in", Path.cwd()) for p in place.iterdir()}
+
+
+def _strays(root: Path, before: set[Path]) -> list[str]:
+    """Files beside the output: names of files are not made of what a header says."""
+    return [p.name for p in sorted(_listed(root) - before) if p != root / "out"]
 
 
 def _half_written(out: Path, *, failed: bool, resumed: bool) -> list[str]:
@@ -237,6 +240,16 @@ def _half_written(out: Path, *, failed: bool, resumed: bool) -> list[str]:
         if failed and not resumed and path.parent == out and path.name[:2] in ("a.", "b."):
             wrong.append(f"{path.name} was written by a command that failed")
     return wrong
+
+
+def _computed_s() -> float:
+    """Seconds of the processor that this process took, and the programs that it called."""
+    t = os.times()
+    return time.process_time() + t.children_user + t.children_system
+
+
+def _children_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
 
 
 def _peak_from_now() -> float:
@@ -265,12 +278,13 @@ def run(argv: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, nargs="+")
+    parser.add_argument("--set", choices=list(SETS), default="files", help="what is spoiled (default: files)")
     args = parser.parse_args(argv)
     states: Counter[tuple[str, object]] = Counter()
     bad = 0
     most = slowest = 0.0
     with tempfile.TemporaryDirectory(prefix="chimap-fuzz-") as folder:
-        fuzz = Fuzz(Path(folder), args.seed)
+        fuzz = Fuzz(Path(folder), args.seed, args.set)
         bound_memory()
         for number in args.only or range(args.first, args.first + args.cases):
             outcome = fuzz.case(number)

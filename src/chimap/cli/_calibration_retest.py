@@ -70,7 +70,11 @@ def _retest_maps(args: argparse.Namespace) -> tuple[list[str], np.ndarray]:
     for n, path in enumerate(args.chi):
         chi = _stage.read(path)
         labels = whole_numbers(_stage.read(one(args.labels, n), (path, chi.shape)), one(args.labels, n))
-        mask = _stage.read_mask(one(args.mask, n), (path, chi.shape)) if args.mask else chi != 0
+        if args.mask:
+            mask = _stage.read_mask(one(args.mask, n), (path, chi.shape))
+        else:
+            mask = np.isfinite(chi) & (chi != 0)
+        chi = _stage.finite(chi, mask & (labels > 0), path)
         columns.append(
             {
                 int(k): 1000 * float(chi[(labels == k) & mask].mean(dtype=np.float64))

@@ -50,6 +50,7 @@ def scan_rows(args: argparse.Namespace, n: int, out: Path, notes: list[str]) -> 
         size = tuple(args.vial_diameter) if args.vial_diameter else (5.0, 45.0)
         vials = find_vials(magnitude, mask, voxel, count=wanted, diameter_mm=size)
     save_volume(out / f"vials_{n + 1}.nii.gz", vials.labels, header.affine, description="chimap vials")
+    data = _stage.finite(data, mask & (vials.labels > 0), path)
     erode = 2.0 if args.erode is None else args.erode
     values = measure(data, vials, mask, voxel, erode_mm=erode)
     direction = tuple(args.b0_dir) if args.b0_dir else b0_direction(header.affine)
@@ -89,7 +90,7 @@ def _mask(
         raise InputError("--field needs --mask, where the field is good", fix="Give the mask of the field")
     if magnitude is not None:
         return verbs.brain_mask(magnitude, Acquisition((0.01,), 3.0, voxel_size_mm=voxel), method="threshold")
-    return data != 0
+    return np.isfinite(data) & (data != 0)
 
 
 def _by_field(

@@ -47,7 +47,8 @@ def map_and_mask(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """Susceptibility in ppm, and where it is valid."""
     chi = _stage.read(args.chi)
     if args.mask:
-        return chi, _stage.read_mask(args.mask, (args.chi, chi.shape))
+        mask = _stage.read_mask(args.mask, (args.chi, chi.shape))
+        return _stage.finite(chi, mask, args.chi), mask
     return chi, np.isfinite(chi) & (chi != 0)
 
 

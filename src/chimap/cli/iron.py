@@ -147,7 +147,8 @@ def _maps(args: argparse.Namespace) -> None:
     chi = _stage.read(args.chi)
     like = (args.chi, chi.shape)
     mask = _stage.read_mask(args.mask, like) if args.mask else np.isfinite(chi) & (chi != 0)
-    iron, myelin = iron_and_myelin(chi, _stage.read(args.r2star, like), mask, model)
+    r2star = _stage.finite(_stage.read(args.r2star, like), mask, args.r2star)
+    iron, myelin = iron_and_myelin(_stage.finite(chi, mask, args.chi), r2star, mask, model)
     sd = two_source_sd(model, 10.0, 2.0)
     about = {
         "Model": "linear in iron and myelin, doi:10.1016/j.neuroimage.2014.02.026",

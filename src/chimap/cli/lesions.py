@@ -85,9 +85,9 @@ def run(args: argparse.Namespace) -> int:
     maps: dict[str, Any] = {}
     for name, path in (("local_field", args.field), ("noise", args.noise), ("r2star", args.r2star)):
         if path:
-            maps[name] = _stage.read(path, like)
+            maps[name] = _stage.finite(_stage.read(path, like), mask, path)
     if args.magnitude:
-        maps["magnitude"] = _magnitude(args.magnitude, like)
+        maps["magnitude"] = _stage.finite(_magnitude(args.magnitude, like), mask, args.magnitude)
     regions, names = _finds.labels_and_names(args, like)
     rims = _stage.read(args.rims, like) if args.rims else None
     roi = _stage.read_mask(args.tumour, like) if args.tumour else None

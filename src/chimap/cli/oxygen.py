@@ -84,10 +84,10 @@ def run(args: argparse.Namespace) -> int:
     maps: dict[str, Any] = {}
     for name, path in (("local_field", args.field), ("r2star", args.r2star)):
         if path:
-            maps[name] = _stage.read(path, like)
+            maps[name] = _stage.finite(_stage.read(path, like), mask, path)
     if args.noise:
-        maps["noise"] = _noise(args.noise, like)
-    cbf = _stage.read(args.cbf, like) if args.cbf else None
+        maps["noise"] = _stage.finite(_noise(args.noise, like), mask, args.noise)
+    cbf = _stage.finite(_stage.read(args.cbf, like), mask, args.cbf) if args.cbf else None
     labels, names = _finds.labels_and_names(args, like)
     make_folder(folder)
     settings = {"diameter_mm": list(args.diameter), "contrast_ppb": args.contrast, "depth_mm": args.depth}

@@ -109,8 +109,7 @@ def rows_of(args: argparse.Namespace, console: Any) -> tuple[list[dict[str, Any]
     chi = _stage.read(args.chi)
     like = (args.chi, chi.shape)
     mask = _stage.read_mask(args.mask, like) if args.mask else np.isfinite(chi) & (chi != 0)
-    if not np.isfinite(chi[mask]).all():
-        raise InputError("the map has values inside the mask that are NaN or infinite", file=args.chi)
+    chi = _stage.finite(chi, mask, args.chi)
     r2star = _stage.read(args.r2star, like) if args.r2star else None
     noise = _stage.read(args.noise, like) if args.noise else None
     shape, affine = scan_grid(args.chi)

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     like = (args.truth, truth.shape)
     recon = _stage.read(args.recon, like)
     mask = _stage.read_mask(args.mask, like)
+    truth = _stage.finite(truth, mask, args.truth)
     seg = whole_numbers(_stage.read(args.seg, like), args.seg) if args.seg else None
     values = score(recon, truth, mask, seg=seg, kind=args.kind, support=args.support)
     print(json.dumps(plain(values)))

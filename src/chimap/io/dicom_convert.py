@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,9 +21,11 @@ from chimap.errors import InputError, OutputError
 from chimap.io import dicom_frames, dicom_survey
 from chimap.io.dicom_survey import Slice
 from chimap.io.safe import make_folder, output_error, write_json, write_text
-from chimap.io.sidecar import read_json, selected, stem
+from chimap.io.sidecar import number, read_json, selected, stem
 
 TIMEOUT_S = 3600
+_SLOPE_AT = 112
+"""Of scl_slope in a NIfTI-1 header, which dcm2niix writes in little-endian order."""
 INCOMPLETE = "incomplete.txt"
 _SORTED_BY = (
     "EchoTime",
@@ -92,7 +95,9 @@ def _convert_into(folder: Path, part: Path) -> None:
     philips = any(s.philips for s in found)
     said = ""
     failed: list[InputError] = []
-    if not mosaics and not special:
+    # dcm2niix would wait for a pipe for ever.
+    plain = all(path.is_file() for path in _entries(folder))
+    if plain and not mosaics and not special:
         said = _run(folder, part, "s%s_e%e", folder, philips=philips)
     else:
         # Links lie outside of the results: their names hold the path of the input.
@@ -134,6 +139,7 @@ def _convert_into(folder: Path, part: Path) -> None:
         write_text(part / INCOMPLETE, said)
     for file in part.glob("*.json"):
         sidecar = read_json(file)
+        _exact_scale(file.with_suffix(".nii"), sidecar)
         write_json(file, selected(sidecar) | {k: sidecar[k] for k in _SORTED_BY if k in sidecar})
 
 
@@ -221,6 +227,19 @@ def _convert_series(index: int, members: list[Slice], temporary: Path, part: Pat
     return said
 
 
+def _exact_scale(image: Path, sidecar: dict[str, Any]) -> None:
+    """Put Philips' own slope into the header: dcm2niix takes it as a difference of numbers near pi, and loses four digits."""
+    scale = number(sidecar.get("PhilipsScaleSlope"))
+    if sidecar.get("UsePhilipsFloatNotDisplayScaling") != 1 or not scale > 0 or not image.is_file():
+        return
+    with open(image, "r+b") as f:
+        f.seek(_SLOPE_AT)
+        (slope,) = struct.unpack("<f", f.read(4))
+        if abs(slope * scale - 1) < 1e-3:
+            f.seek(_SLOPE_AT)
+            f.write(struct.pack("<f", 1 / scale))
+
+
 def _settle(image: Path, target: Path, s: Slice, echo: int) -> None:
     """Move an image and its sidecar to their names, with what the headers said."""
     sidecar = read_json(image.with_suffix(".json"))
@@ -296,7 +315,14 @@ def _program() -> str:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """All files of a folder and those below it, hidden ones left out, in a fixed order."""
+    """All files of a folder and those below it, hidden ones left out, in a fixed order.
+
+    What is no file (a pipe, a device, a link to nothing) is left out too: reading might never end.
+    """
+    yield from (path for path in _entries(folder) if path.is_file())
+
+
+def _entries(folder: Path) -> Iterator[Path]:
     for here, folders, names in os.walk(folder):
         folders.sort()
         for f in sorted(names):

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from chimap.errors import InputError
-from chimap.io.dicom_survey import PHILIPS_INTERCEPT, PHILIPS_SLOPE, Slice
+from chimap.io.dicom_survey import PHILIPS_INTERCEPT, PHILIPS_SLOPE, Slice, silent
+from chimap.io.safe import output_error
 
 _COPIED = (
     "Modality",
@@ -44,20 +45,37 @@ def unpack(file: Path, wanted: Iterable[tuple[Slice, Path]]) -> None:
     Raises
     ------
     InputError
-        If the file has fewer frames than it says.
+        If the file has fewer frames than it says, or is damaged.
+    OutputError
+        If the system refuses to write.
     """
     import pydicom
 
-    d = pydicom.dcmread(file)
-    frames = _pixels(d, file)
-    shared = (d.get("SharedFunctionalGroupsSequence") or [None])[0]
-    for s, target in wanted:
-        assert s.frame is not None
-        if s.frame >= len(frames):
-            raise InputError(
-                f"frame {s.frame + 1} is missing; the file is cut off", file=file, fix="Export it again"
-            )
-        _write(d, [d.PerFrameFunctionalGroupsSequence[s.frame], shared], frames[s.frame], s, target)
+    with silent():
+        try:
+            d = pydicom.dcmread(file)
+            frames = _pixels(d, file)
+            shared = (d.get("SharedFunctionalGroupsSequence") or [None])[0]
+        except Exception as e:  # pydicom raises whatever a damaged file leads it to
+            raise _damaged(file) from e
+        for s, target in wanted:
+            assert s.frame is not None
+            if s.frame >= len(frames):
+                raise InputError(
+                    f"frame {s.frame + 1} is missing; the file is cut off", file=file, fix="Export it again"
+                )
+            try:
+                _write(d, [d.PerFrameFunctionalGroupsSequence[s.frame], shared], frames[s.frame], s, target)
+            except OSError as e:
+                raise output_error(e, target) from e
+            except Exception as e:
+                raise _damaged(file) from e
+
+
+def _damaged(file: Path) -> InputError:
+    return InputError(
+        "the header or the frames cannot be read; the file is damaged", file=file, fix="Export it again"
+    )
 
 
 def _pixels(d: Any, file: Path) -> list[bytes]:

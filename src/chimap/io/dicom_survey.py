@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,13 +93,22 @@ def survey(files: Iterable[Path]) -> list[Slice]:
     import pydicom
 
     found: list[Slice] = []
-    for file in files:
-        try:
-            d = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
-            found += _frames(d, file) if int(d.get("NumberOfFrames") or 1) > 1 else [_slice(d, file)]
-        except Exception:  # pydicom raises whatever a damaged header leads it to
-            continue
+    with silent():
+        for file in files:
+            try:
+                d = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS)
+                found += _frames(d, file) if int(d.get("NumberOfFrames") or 1) > 1 else [_slice(d, file)]
+            except Exception:  # pydicom raises whatever a damaged header leads it to
+                continue
     return found
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Without pydicom's warnings, which repeat values of the header: one of them may be the name of the person."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def part_of(image_type: Iterable[Any], component: Any = None) -> str:

@@ -252,6 +252,7 @@ def read_into(header: Header, out: np.ndarray) -> None:
             # Also where there is NaN.
             if not (part.max() < _ABSURD and part.min() > -_ABSURD):
                 part[np.abs(part) >= _ABSURD] = np.inf
+                part[np.isnan(part)] = np.nan  # A signalling NaN would warn in every later pass.
 
 
 def load_volume(path: str | Path, *, ndim: int | None = None) -> tuple[Volume, np.ndarray]:

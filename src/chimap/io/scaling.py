@@ -20,7 +20,8 @@ class PhaseStatistics:
 
     `low`, `high`: range of the finite values. `whole`: only whole numbers. `wraps`: fraction of neighbouring
     voxels that differ by more than half the range; phase has them (noise: a quarter), magnitude has not.
-    `fill`: how well the outer 2 % on either side of the range are filled, 1 for uniform values.
+    `fill`: how well the outer 2 % on either side of the range are filled, 1 for uniform values; `middle`: how well the
+    middle half of an echo's range is, in the echo where it is best.
     `constant`: indices of echoes that have one value only.
     """
 
@@ -29,6 +30,7 @@ class PhaseStatistics:
     whole: bool
     wraps: float
     fill: float
+    middle: float
     constant: tuple[int, ...]
 
     @property
@@ -52,7 +54,7 @@ def statistics(buffer: np.ndarray) -> PhaseStatistics:
     low, high = min(lows), max(highs)
     span = high - low
     if span <= 0:
-        return PhaseStatistics(low, high, True, 0.0, 0.0, tuple(constant))
+        return PhaseStatistics(low, high, True, 0.0, 0.0, 0.0, tuple(constant))
     # Whole lines along z, every n-th in the plane: about a million values.
     step = max(1, int(math.sqrt(buffer.size / 1e6)))
     lines = buffer[:, ::step, ::step, :]
@@ -65,7 +67,15 @@ def statistics(buffer: np.ndarray) -> PhaseStatistics:
     top = float((values > high - 0.02 * span).sum()) / share
     bottom = float((values < low + 0.02 * span).sum()) / share
     whole = bool(np.all(values == np.round(values)))
-    return PhaseStatistics(low, high, whole, wraps, min(top, bottom), tuple(constant))
+    middle = max(_middle(echo, a, b) for echo, a, b in zip(lines, lows, highs))
+    return PhaseStatistics(low, high, whole, wraps, min(top, bottom), middle, tuple(constant))
+
+
+def _middle(values: np.ndarray, low: float, high: float) -> float:
+    """Share of the values other than 0 in the middle half of the range, 1 for uniform ones."""
+    used = values[np.isfinite(values) & (values != 0)]
+    within = np.abs(used - 0.5 * (low + high)) < 0.25 * (high - low)
+    return 2 * float(within.mean()) if used.size else 0.0
 
 
 def looks_like_magnitude(s: PhaseStatistics) -> bool:
@@ -74,8 +84,11 @@ def looks_like_magnitude(s: PhaseStatistics) -> bool:
 
 
 def looks_like_phase(s: PhaseStatistics) -> bool:
-    """Values of both signs, or a filled range with wraps in it."""
-    return s.low < -0.05 * s.high or (s.wraps > 0.05 and s.fill > 0.3)
+    """Values of both signs, or a filled range with wraps in it.
+
+    The edges of a uniform object on a coarse grid look like wraps; but it has next to no values between dark and bright.
+    """
+    return s.low < -0.05 * s.high or (s.wraps > 0.05 and s.fill > 0.3 and s.middle > 0.3)
 
 
 @dataclass(frozen=True)
