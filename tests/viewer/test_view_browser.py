@@ -219,6 +219,67 @@ def test_labels_have_names_and_are_drawn(page, served):
     assert colourful() > 20
 
 
+def test_a_second_map_over_the_first(page, served):
+    chi, r2star = in_file(served, f"{FAST}_Chimap"), in_file(served, f"{FAST}_R2starmap")
+    go(page, served, a=f"{FAST}_Chimap.nii.gz")
+    assert page.js("document.getElementById('second-controls').hidden")
+    choices = page.js("[...document.getElementById('second').options].map(o => o.value)")
+    assert f"{FAST}_R2starmap.nii.gz" in choices and f"{FAST}_Chimap.nii.gz" not in choices
+
+    def picture() -> np.ndarray:
+        page.js("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+        x, y, width, height = (round(v) for v in canvas(page, "a", "Coronal"))
+        whole = np.asarray(Image.open(io.BytesIO(page.picture())).convert("RGB"), int)
+        return whole[y + 40 : y + height - 40, x + 40 : x + width - 40]
+
+    def spread(part: np.ndarray) -> int:
+        return int((part.max(axis=2) - part.min(axis=2) > 30).sum())
+
+    page.js("document.getElementById('cross').click()")
+    plain = picture()
+    assert spread(plain) == 0
+    change(page, "#second", f"{FAST}_R2starmap.nii.gz")
+    page.wait("!document.getElementById('second-controls').hidden")
+    change(page, "#second-colours", "inferno")
+    assert spread(picture()) > 500
+    x, y, width, height = canvas(page, "a", "Axial")
+    page.click(x + 0.4 * width, y + 0.45 * height)
+    voxel, value, text = reading(page, "a")
+    below = float(page.js("document.getElementById('value-a').dataset.second"))
+    assert value == pytest.approx(chi[voxel], abs=2e-5)
+    assert below == pytest.approx(r2star[voxel], abs=0.02)
+    assert "R2*: " in text and text.endswith("1/s")
+    # Weaker by the keyboard, down to nothing; the slider follows.
+    page.js("document.querySelector('#panel-a canvas').focus()")
+    for _ in range(10):
+        page.key("[")
+    assert page.js("document.getElementById('second-opacity').value") == "0"
+    page.key("Home")
+    assert np.array_equal(picture(), plain)
+    page.key("]")
+    assert page.js("document.getElementById('second-opacity').getAttribute('aria-valuetext')") == "5 %"
+    change(page, "#second-opacity", "100", "input")
+    full = picture()
+    change(page, "#second-low", "1000", "input")
+    assert not np.array_equal(picture(), full)
+    page.js("document.getElementById('second-clear').click()")
+    assert np.array_equal(picture(), plain)
+    page.js("document.getElementById('reset').click()")
+    assert page.js("document.getElementById('second-opacity').value") == "50"
+    page.wait("decodeURIComponent(location.hash).includes('second=" + FAST + "_R2starmap')")
+    # The same address shows the same; another map as A puts none over itself.
+    change(page, "#side-a .map", f"{FAST}_R2starmap.nii.gz")
+    page.wait("document.querySelector('#panel-a h2 b').textContent === 'R2*'")
+    assert page.js("document.getElementById('second-controls').hidden")
+
+
+def test_an_overlay_on_another_grid_is_not_drawn(page, served):
+    go(page, served, a=f"{FAST}_Chimap.nii.gz", second="0/other/coarse_Chimap.nii.gz")
+    notice = page.js("document.getElementById('notice').textContent")
+    assert "on another grid than A, and is not drawn" in notice
+    assert page.js("document.getElementById('value-a').dataset.second") == ""
+
+
 def test_two_runs_and_their_difference(page, served):
     first, second = (in_file(served, f"{k}_Chimap") for k in (FAST, BEST))
     go(page, served, a=f"{FAST}_Chimap.nii.gz", b=f"{BEST}_Chimap.nii.gz", d="1")

@@ -32,6 +32,7 @@ _STATIC = {
     "": ("chimap.viewer", "static/view.html", "text/html; charset=utf-8"),
     "view.js": ("chimap.viewer", "static/view.js", "text/javascript; charset=utf-8"),
     "maps.js": ("chimap.viewer", "static/maps.js", "text/javascript; charset=utf-8"),
+    "overlay.js": ("chimap.viewer", "static/overlay.js", "text/javascript; charset=utf-8"),
     "sidebar.js": ("chimap.viewer", "static/sidebar.js", "text/javascript; charset=utf-8"),
     "view.css": ("chimap.viewer", "static/view.css", "text/css; charset=utf-8"),
     "planes.js": ("chimap.report", "templates/planes.js", "text/javascript; charset=utf-8"),

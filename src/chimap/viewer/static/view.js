@@ -2,12 +2,12 @@
 (function () {
 "use strict";
 const $ = (id) => document.getElementById(id);
-const core = chimapPlanes, maps = chimapMaps, { digitsFor, minus } = core;
+const core = chimapPlanes, maps = chimapMaps, second = chimapOverlay, { digitsFor, minus } = core;
 const look = { radiological: true, zoom: 1, cross: true, smooth: true };
 const state = { mm: null, compare: false, same: true, difference: false, opacity: 0.5, hidden: false, plane: "" };
 /* A, B and their difference: what is chosen, the volume as it is shown, the mask that says where a 0 is a value. */
 const sides = { a: {}, b: {}, d: { face: null } };
-const extra = { over: null, outline: null };
+const extra = { over: null, outline: null, second: null };
 let scans = [], tables = {}, ready = false;
 
 const make = (tag, props = {}, ...inner) => { const e = Object.assign(document.createElement(tag), props); e.append(...inner); return e; };
@@ -84,22 +84,27 @@ function subtract() {
 }
 
 function overlays() {
-  const a = sides.a, choices = { over: "labels", outline: "mask" };
+  const a = sides.a, choices = { over: "labels", outline: "mask", second: "map" };
   Object.entries(choices).forEach(([id, kind]) => {
     const own = a.scan, near = [own, ...scans.filter((s) => s !== own && s.name === own.name), ...scans.filter((s) => s.name !== own.name)];
-    const list = near.flatMap((s) => s.maps.filter((m) => m.kind === kind).map((m) => [m.key, m.title + (s === own ? "" : " (" + nameOf(s) + ")")]));
+    const list = near.flatMap((s) => s.maps.filter((m) => m.kind === kind && !(id === "second" && m.key === a.key)).map((m) => [m.key, m.title + (s === own ? "" : " (" + nameOf(s) + ")")]));
     const chosen = extra[id] && list.some(([k]) => k === extra[id].key) ? extra[id].key : "";
     fill($(id), [["", "none"], ...list], chosen);
+    if (!chosen && extra[id]) { extra[id] = null; if (id === "second") second.take(null); }
     $(id).disabled = list.length === 0;
   });
 }
 async function overlay(id, key) {
   try {
     extra[id] = key ? maps.face(await maps.load(key)) : null;
+    if (id === "second") second.take(extra.second);
     state.hidden = false;
     subtract();
     if (extra[id] && sides.a.face && !extra[id].grid.same(sides.a.face.grid)) say("notice", extra[id].title + " is on another grid than A, and is not drawn on it.");
-  } catch (e) { say("notice", e.message); extra[id] = null; $(id).value = ""; }
+  } catch (e) {
+    say("notice", e.message); extra[id] = null; $(id).value = "";
+    if (id === "second") second.take(null);
+  }
   refresh();
 }
 
@@ -107,7 +112,8 @@ async function overlay(id, key) {
 function layersOn(face) {
   if (state.hidden) return [];
   const on = (v) => v && v.grid.same(face.grid);
-  const out = on(extra.over) ? [{ volume: extra.over, opacity: state.opacity, hide: false }] : [];
+  const out = face === sides.d.face ? [] : second.layers(face.grid);
+  if (on(extra.over)) out.push({ volume: extra.over, opacity: state.opacity, hide: false });
   return on(extra.outline) ? [...out, { volume: extra.outline, opacity: 0, hide: false }] : out;
 }
 
@@ -124,7 +130,12 @@ function panel(name) {
   side.planes = new core.Planes(host, face.grid, tables, look, scene, {
     moved: (p) => { state.mm = side.grid.mm(p); link(name); refresh(); },
     changed: () => { controls(); refresh(); },
-    key: (key) => { if (key !== "o") return false; state.hidden = !state.hidden; refresh(); return true; },
+    key: (key) => {
+      if (key === "o") state.hidden = !state.hidden;
+      else if (!second.key(key)) return false;
+      second.show(); refresh();
+      return true;
+    },
     windowed: (across, up) => {
       const f = name === "b" && twin() ? sides.a.face : side.face;
       core.windowBy(f, across, name === "d" ? 0 : up);
@@ -239,6 +250,8 @@ function readout() {
     const far = state.mm && !within(face.grid, state.mm);
     out.replaceChildren(make("b", { textContent: far ? "outside this image" : v.text }));
     Object.assign(out.dataset, { value: v.value, ijk: face.grid.voxel(planes.at).join(",") });
+    out.dataset.second = n === "d" ? "" : second.value(face.grid, i);
+    if (n !== "d") out.append(second.text(face.grid, i));
     if (o && o.grid.same(face.grid) && n !== "d") out.append("\u2003" + o.title + ": " + core.valueText(o, o.data[i]).text);
     const notes = [];
     if (n === "d") {
@@ -273,7 +286,7 @@ function refresh() {
   window.requestAnimationFrame(() => { waiting = false; shownSides().forEach((n) => sides[n].planes.draw()); });
 }
 
-/* ---- the address: #a=key&b=key&d=1&over=key&outline=key&plane=Axial&xyz=10,-20,30 ---- */
+/* ---- the address: #a=key&b=key&d=1&over=key&outline=key&second=key&plane=Axial&xyz=10,-20,30 ---- */
 let later = 0;
 function remember() {
   window.clearTimeout(later);
@@ -341,6 +354,8 @@ function wire() {
   on("d-colours", "change", (t) => { sides.d.face.colours = t.value; controls(); refresh(); });
   on("over", "change", (t) => overlay("over", t.value));
   on("outline", "change", (t) => overlay("outline", t.value));
+  on("second", "change", (t) => overlay("second", t.value));
+  second.wire(tables, refresh);
   on("opacity", "input", (t) => { state.opacity = t.value / 100; refresh(); });
   on("planes", "change", (t) => { state.plane = t.value; layout(); });
   on("zoom", "input", (t) => { look.zoom = Number(t.value); refresh(); });
@@ -353,6 +368,7 @@ function wire() {
     ["a", "b", "d"].map((n) => sides[n].face).filter(Boolean).forEach((f) => Object.assign(f, { low: f.window[0], high: f.window[1], colours: f.colormap }));
     Object.assign(state, { opacity: 0.5, hidden: false, mm: null });
     look.zoom = 1;
+    second.reset();
     show();
   });
   ["x", "y", "z"].forEach((n, k) => on(n, "change", (t) => {
@@ -384,7 +400,7 @@ async function lookAgain() {
   ready = true;
   await choose("a", asked("a") || scans[0].maps[0].key);
   if (asked("b")) await compare(true, asked("b"));
-  for (const id of ["over", "outline"]) if (asked(id)) { await overlay(id, asked(id)); $(id).value = asked(id); }
+  for (const id of Object.keys(extra)) if (asked(id)) { await overlay(id, asked(id)); $(id).value = asked(id); }
   document.documentElement.dataset.viewer = "ready";
 })().catch((e) => say("problem", "The page could not start: " + e.message));
 })();
