@@ -14,6 +14,7 @@ pytest.importorskip("onnx")
 from chimap.errors import InputError  # noqa: E402
 from chimap.inversion.learned import learned_map  # noqa: E402
 from chimap.learning.config import Config, Training  # noqa: E402
+from chimap.learning.export import load_weights  # noqa: E402
 from chimap.learning.loop import train  # noqa: E402
 from chimap.learning.synthetic import local_sample  # noqa: E402
 from chimap.learning.tasks import task_of  # noqa: E402
@@ -104,3 +105,16 @@ def test_cold_configuration_errors():
 CARD = """{"name": "m", "task": "dipole inversion", "summary": "test", "training_data": "none", "ranges": {}, "margin": 20,
 "multiple": 4, "licence": "Apache-2.0", "inputs": [{"name": "a"}, {"name": "b"}, {"name": "c"}, {"name": "d"}, {"name": "e"},
 {"name": "f"}, {"name": "g"}, {"name": "h"}], "outputs": [{"name": "correction"}, {"name": "error"}]}"""
+
+
+def test_weights_come_back_from_the_exported_file(tmp_path):
+    task = task_of(CONFIG)
+    one, other = task.model(), task.model()
+    for p in one.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    task.export(one, tmp_path / "m.onnx")
+    load_weights(other, tmp_path / "m.onnx")
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    larger = task_of(replace(CONFIG, network={"steps": 2, "width": 5, "deep": 6})).model()
+    with pytest.raises(InputError, match="not those"):
+        load_weights(larger, tmp_path / "m.onnx")

@@ -8,16 +8,25 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.inversion.guided import guided
+from chimap.numerics.dipole import forward_field
 from chimap.numerics.echoes import root_sum_of_squares
 from chimap.numerics.noise import data_weights
-from chimap.types import Mask, Progress, Volume, silent
+from chimap.types import Mask, Volume
 
-CHANNELS = 8
-"""Map, gradient of the data term, residual, weights, two guides, level of the noise, mask."""
+STEPS_INPUT = "step"
+"""Name of the network's second input: a vector with a 1 at the number of the step."""
+CHANNELS = 9
+"""Map, gradient of the data term, what the residual stands for, residual, weights, two guides, level of the noise, mask."""
+RIDGE = 0.01
+"""Of the closed-form inversion that turns a residual field into the susceptibility it stands for."""
 NOISE_PPM = 0.004
 """Standard deviation of the field that is assumed without a noise map."""
 NOISE_FLOOR = 2.0
 START_ITERATIONS = 16
+PAD = 1.3
+"""Enlargement of the grid for the field of the first map."""
+MEDIAN_OF_NORMAL = 0.6745
+"""Median absolute value of a standard normal variable."""
 GAIN = 10.0
 """Residuals and gradients are about a tenth of the map: the factor brings them to its size."""
 
@@ -33,7 +42,7 @@ class Inputs:
     guides : (2, x, y, z) float32
         Logarithm of the magnitude, and R2*, each with mean 0 and standard deviation 1 over the mask; 0 if missing.
     level : float
-        Logarithm of the typical noise over `scale`.
+        Logarithm of what the first map leaves unexplained over `scale`: mostly noise, whether the scan states it or not.
     scale : float
         Mean absolute deviation of the first map in ppm, so that a stronger object of the same form gives the same input.
     """
@@ -54,7 +63,6 @@ def learned_inputs(
     noise: Volume | None = None,
     magnitude: Volume | None = None,
     r2star: Volume | None = None,
-    progress: Progress = silent,
 ) -> Inputs:
     """Prepare a scan; arguments as of `guided`, which makes the first map in few iterations."""
     start = guided(
@@ -65,12 +73,13 @@ def learned_inputs(
         magnitude=magnitude,
         r2star=r2star,
         iterations=START_ITERATIONS,
-        progress=progress,
     )
     inside = start[mask]
     start = np.where(mask, start - np.float32(inside.mean(dtype=np.float64)), np.float32(0))
     scale = max(float(np.abs(start[mask]).mean(dtype=np.float64)), 1e-4)
-    weights, typical = data_weights(mask, noise, NOISE_PPM, NOISE_FLOOR)
+    weights, _ = data_weights(mask, noise, NOISE_PPM, NOISE_FLOOR)
+    left = forward_field(start, acq, pad=PAD) - local_field
+    deviation = float(np.median(np.abs(left[mask] - np.median(left[mask])))) / MEDIAN_OF_NORMAL
     guides = np.zeros((2, *mask.shape), np.float32)
     if magnitude is not None:
         combined = root_sum_of_squares(magnitude)
@@ -80,11 +89,11 @@ def learned_inputs(
     if r2star is not None:
         guides[1] = _standard(r2star, mask)
     return Inputs(
-        start / np.float32(scale),
+        (start / np.float32(scale)).astype(np.float32, copy=False),
         local_field / np.float32(scale),
         weights,
         guides,
-        float(np.log(typical / scale)),
+        float(np.log(max(deviation, 1e-6) / scale)),
         scale,
     )
 
@@ -96,3 +105,8 @@ def _standard(image: Volume, mask: Mask) -> Volume:
         return np.zeros_like(image)
     out = (image - np.float32(inside.mean(dtype=np.float64))) / np.float32(spread)
     return np.where(mask, np.clip(out, -6, 6), np.float32(0))
+
+
+def residual_filter(kernel: Volume) -> Volume:
+    """Half-spectrum of the closed-form inversion of a residual field, ``D / (D^2 + RIDGE)``."""
+    return kernel / (kernel * kernel + np.float32(RIDGE))

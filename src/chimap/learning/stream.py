@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -36,6 +38,14 @@ def index_at(step: int, settings: Training) -> int:
 def _prepare() -> None:
     os.nice(1)
     set_threads(1)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """A worker whose run was killed would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(2)
+    os._exit(1)
 
 
 def _make(sample: Callable[[np.random.Generator], Sample], seed: int, index: int) -> Sample:

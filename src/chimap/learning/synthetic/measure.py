@@ -65,7 +65,9 @@ def averaged(volume: np.ndarray, factor: int) -> np.ndarray:
     return volume.reshape(a, factor, b, factor, c, factor).mean((1, 3, 5), dtype=np.float32)
 
 
-def local_sample(rng: np.random.Generator, shape: Sequence[int], fine: float = 0.35) -> LocalSample:
+def local_sample(
+    rng: np.random.Generator, shape: Sequence[int], fine: float = 0.35, acq: Acquisition | None = None
+) -> LocalSample:
     """One random object as a scan sees it.
 
     Parameters
@@ -75,8 +77,10 @@ def local_sample(rng: np.random.Generator, shape: Sequence[int], fine: float = 0
         Grid of the scan.
     fine : float
         Share of samples whose field is made on a grid twice as fine and averaged over the voxel.
+    acq : Acquisition, optional
+        Default: one of `random_acquisition`.
     """
-    acq = random_acquisition(rng)
+    acq = acq or random_acquisition(rng)
     factor = 2 if rng.random() < fine else 1
     x, y, z = (v / factor for v in acq.voxel_size_mm)
     voxel = (x, y, z)
@@ -88,11 +92,11 @@ def local_sample(rng: np.random.Generator, shape: Sequence[int], fine: float = 0
         )
     rates = scene.r2star * np.float32(acq.b0_t / 3)
     field, chi, mask, m0, r2star = _voxels(scene, replace(acq, voxel_size_mm=voxel), rates, factor)
-    if rng.random() < 0.4:
+    if rng.random() < 0.35:
         field = field + _left_over(rng, acq, mask)
     te = float(np.mean(acq.te_s))
     signal = m0 * np.exp(-te * r2star)
-    base = float(np.exp(rng.uniform(np.log(0.0004), np.log(0.008))))
+    base = float(np.exp(rng.uniform(np.log(0.0001), np.log(0.006))))
     typical = float(np.median(signal[mask]))
     noise = np.where(mask, base * typical / np.maximum(signal, 0.03 * typical), 0).astype(np.float32)
     field = field + noise * rng.standard_normal(shape, dtype=np.float32)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from chimap.inversion._learned_inputs import CHANNELS, GAIN, learned_inputs
+from chimap.inversion._learned_inputs import CHANNELS, GAIN, learned_inputs, residual_filter
 from chimap.learning.export import export_onnx
 from chimap.learning.layers import Step, StepConv3d, enlarged
 from chimap.learning.synthetic import local_sample
@@ -63,6 +63,14 @@ class Dipole:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Field of `x` in its unit; the operator is its own adjoint."""
         spectrum = torch.fft.rfftn(x, s=self.grid) * self.kernel
+        return self._back(spectrum)
+
+    def adjoints(self, residual: torch.Tensor, inverse: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The dipole's adjoint of a residual, and the closed-form inversion of it."""
+        spectrum = torch.fft.rfftn(residual, s=self.grid)
+        return self._back(spectrum * self.kernel), self._back(spectrum * inverse)
+
+    def _back(self, spectrum: torch.Tensor) -> torch.Tensor:
         out = torch.fft.irfftn(spectrum, s=self.grid)
         return out[: self.shape[0], : self.shape[1], : self.shape[2]]
 
@@ -117,13 +125,14 @@ class Inversion(Task):
         grid = next_fast_shape([int(np.ceil(n * PAD)) for n in x.shape])
         kernel = dipole_kernel(grid, batch["voxel"].tolist(), batch["b0"].tolist())
         dipole = Dipole(torch.from_numpy(kernel).to(x.device), grid, x.shape)
+        inverse = torch.from_numpy(residual_filter(kernel)).to(x.device)
         level = batch["level"] * mask
         maps, error = [], torch.zeros_like(x)
         for step in range(self.steps):
             residual = weights * (dipole(x) - batch["field"])
-            gradient = dipole(residual) * mask
+            gradient, meant = (v * mask for v in dipole.adjoints(residual, inverse))
             channels = torch.stack(
-                [x, GAIN * gradient, GAIN * residual, weights, *batch["guides"], level, mask]
+                [x, GAIN * gradient, meant, GAIN * residual, weights, *batch["guides"], level, mask]
             )
             out = model(channels[None], step)[0].float()
             x = (x + out[0]) * mask
