@@ -25,7 +25,7 @@ import numpy as np
 import chimap
 from chimap.metrics import nrmse
 from chimap.numerics.tensor import tensor_field
-from chimap.orientation.sti import TensorMap, direction_condition, sti
+from chimap.orientation.sti import TensorMap, sti
 from chimap.orientation.tensor_maps import (
     TensorMaps,
     correct_orientation,
@@ -170,7 +170,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     run("6 within 35°, around V1", 35, 6, model="axis", axis=axes, guide=first.magnitude)
     run("3 within 35°, around V1", 35, 3, model="axis", axis=axes, guide=first.magnitude)
     print(
-        f"conditions: 6 within 35 degrees {direction_condition(positions(12, 35)[[0, 2, 4, 6, 8, 11]]):.0f}"
     )
     one_position(head, first, truth, axes)
     if args.figure:
