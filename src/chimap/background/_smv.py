@@ -8,7 +8,7 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.numerics.box import Box
+from chimap.numerics.box import Box, whole_voxels
 from chimap.numerics.fft import irfftn, rfftn
 from chimap.numerics.noise import median_noise, repaired
 from chimap.numerics.smv import depth_mm, reach_mm, smallest_sphere, sphere_weights, symmetric_spectrum
@@ -81,7 +81,7 @@ def spheres(
             f"{name} needs a radius of at least one voxel ({min(voxel):g} mm); got {radius_mm:g} mm"
         )
     # Twice the radius: what wraps around stays outside the mask.
-    box = Box.around(mask, [int(np.ceil(2 * radius_mm / v)) for v in voxel])
+    box = Box.around(mask, [whole_voxels(2 * radius_mm, v) for v in voxel])
     depth = box.crop(depth_mm(mask, voxel))
     radius_mm = min(radius_mm, 0.6 * float(depth.max()))  # small objects keep their inside
     kernel = smallest_sphere(voxel) if radius_mm < 1.25 * max(voxel) else sphere_weights(radius_mm, voxel)

@@ -9,7 +9,7 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.background._smooth import check_size, gaussian_spectrum
 from chimap.errors import InputError
-from chimap.numerics.box import Box
+from chimap.numerics.box import Box, whole_voxels
 from chimap.numerics.fft import irfftn, rfftn
 from chimap.numerics.noise import median_noise
 from chimap.numerics.smv import sphere_weights, symmetric_spectrum
@@ -76,7 +76,7 @@ def highpass(
     if filter not in get_args(Filter):
         raise InputError(f"filter is {filter!r}", fix=f"Give {' or '.join(get_args(Filter))}")
     reach = size_mm if filter == "gaussian" else size_mm / 2
-    box = Box.around(mask, [int(np.ceil(reach / v)) + 1 for v in voxel])
+    box = Box.around(mask, [whole_voxels(reach, v) + 1 for v in voxel])
     if filter == "gaussian":
         spectrum = gaussian_spectrum(size_mm, box.shape, voxel)
     else:

@@ -7,7 +7,7 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.background._echoes import combined, magnitudes
 from chimap.background._smooth import check_size, gaussian_spectrum
-from chimap.numerics.box import Box
+from chimap.numerics.box import Box, whole_voxels
 from chimap.numerics.fft import irfftn, rfftn
 from chimap.registry import method
 from chimap.results import LocalField
@@ -66,7 +66,7 @@ def homodyne(
     """
     voxel = acq.voxel_size_mm
     check_size(size_mm, voxel)
-    box = Box.around(mask, [int(np.ceil(size_mm / v)) + 1 for v in voxel])
+    box = Box.around(mask, [whole_voxels(size_mm, v) + 1 for v in voxel])
     spectrum = gaussian_spectrum(size_mm, box.shape, voxel)
     inside = box.crop(mask)
     signal = magnitudes(magnitude, mask, acq.echoes)

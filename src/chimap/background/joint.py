@@ -8,6 +8,7 @@ from chimap.acquisition import Acquisition
 from chimap.background._joint import Fit, Prior, even_box, robust_sd, smoothing
 from chimap.background.lbv import lbv
 from chimap.errors import InputError
+from chimap.numerics.box import whole_voxels
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import convolve
 from chimap.numerics.noise import unknown_voxels
@@ -141,7 +142,7 @@ def joint(
     if not 0 <= lbv_share <= 1:
         raise InputError(f"lbv_share is {lbv_share}", fix="Give 0 to 1")
     voxel = acq.voxel_size_mm
-    box = even_box(mask, [max(2, int(np.ceil(pad_mm / v))) for v in voxel])
+    box = even_box(mask, [max(2, whole_voxels(pad_mm, v)) for v in voxel])
     inside = box.crop(mask)
     prior = Prior.of(inside, box, voxel, acq.b0_dir, tissue_ppm, rim_ppm, source_ppm, gap_mm, smooth_mm)
     variance = np.zeros(box.shape, np.float32) if noise is None else box.crop(noise) ** 2

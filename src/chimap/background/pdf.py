@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from chimap.acquisition import Acquisition
 from chimap.background._unreliable import from_around
 from chimap.errors import InputError
-from chimap.numerics.box import Box
+from chimap.numerics.box import Box, whole_voxels
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import convolve
 from chimap.numerics.sums import dot, weighted_energy
@@ -102,7 +102,7 @@ def pdf(
             fix="Give 0 or more, and at least one iteration",
         )
     voxel = acq.voxel_size_mm
-    box = Box.around(mask, [max(2, int(np.ceil(pad_mm / v))) for v in voxel])
+    box = Box.around(mask, [max(2, whole_voxels(pad_mm, v)) for v in voxel])
     inside = box.crop(mask)
     source = _source_sd(inside, box, voxel, gap_mm)
     source *= np.float32(source_ppm)

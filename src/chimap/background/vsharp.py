@@ -10,7 +10,7 @@ from chimap.acquisition import Acquisition
 from chimap.background._smv import edge_weights
 from chimap.background._unreliable import from_around
 from chimap.errors import InputError
-from chimap.numerics.box import Box
+from chimap.numerics.box import Box, whole_voxels
 from chimap.numerics.fft import irfftn, rfftn
 from chimap.numerics.harmonic import fit_harmonic
 from chimap.numerics.noise import median_noise, repaired
@@ -114,7 +114,7 @@ def vsharp(
         kernels.append(smallest_sphere(voxel))
     # A sphere that lies inside the mask lies inside its bounding box, so the means need no space around it; the
     # deconvolution, which reaches farther, gets some.
-    box = Box.around(mask, [int(np.ceil(PAD_MM / v)) for v in voxel])
+    box = Box.around(mask, [whole_voxels(PAD_MM, v) for v in voxel])
     depth = box.crop(depth_mm(mask, voxel))
     field = box.crop(repaired(total_field, noise, mask, unreliable, voxel))
     field_spectrum = rfftn(field)

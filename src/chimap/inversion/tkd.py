@@ -10,6 +10,9 @@ from chimap.inversion._filter import divide, mean_of_half_spectrum
 from chimap.registry import method
 from chimap.types import Mask, Volume
 
+_ON_CONE = np.float32(1e-5)
+"""What the rounding of positions in DICOM (1e-5 mm) can make of a kernel that is 0."""
+
 
 @method("inversion", reference=("10.1002/mrm.22135", "10.1002/mrm.24405"))
 def tkd(
@@ -59,7 +62,9 @@ def tkd(
         raise InputError(f"TKD threshold {threshold:g} is outside 0 to 2/3", fix="Try 0.15")
 
     def inverse(kernel: Volume, last_axis: int) -> Volume:
-        values = np.where(kernel < 0, np.float32(-1), np.float32(1))
+        values = np.sign(kernel)
+        # On the cone the sign is left to rounding, and a turn of B0 by 1e-6 would decide over these frequencies.
+        values[np.abs(kernel) < _ON_CONE] = 0
         values /= np.maximum(np.abs(kernel), np.float32(threshold))
         values[0, 0, 0] = 0
         if correction:

@@ -55,6 +55,14 @@ class Box:
         return out
 
 
+def whole_voxels(length_mm: float, voxel_mm: float) -> int:
+    """The least number of voxels that a length fits into.
+
+    A thousandth more is let pass: voxel sizes from an affine are 1.9999999 or 2.0000001 mm, and the grid must not depend on that.
+    """
+    return int(np.ceil(length_mm / voxel_mm - 1e-3))
+
+
 def working_box(mask: Mask, acq: Acquisition, pad_mm: float = PAD_MM) -> Box:
     """The mask's bounding box with `pad_mm` of empty space behind it, on a grid that transforms fast."""
-    return Box.around(mask, [int(np.ceil(pad_mm / v)) for v in acq.voxel_size_mm])
+    return Box.around(mask, [whole_voxels(pad_mm, v) for v in acq.voxel_size_mm])
