@@ -24,11 +24,16 @@ _LAZY = {
     "Relaxation": "chimap.results",
     "Separation": "chimap.results",
     "Susceptibility": "chimap.results",
+    "Stack": "chimap.stacks.scan",
+    "average_repeats": "chimap.stacks.average",
     "brain_mask": "chimap.verbs",
     "combine_coils": "chimap.phase.aspire",
+    "cosmos": "chimap.orientation.cosmos",
     "correct_bipolar": "chimap.phase.bipolar",
     "estimate_field": "chimap.verbs",
     "invert": "chimap.verbs",
+    "join_fields": "chimap.stacks.fields",
+    "join_stacks": "chimap.stacks.join",
     "map_r2star": "chimap.verbs",
     "methods": "chimap.registry",
     "reconstruct": "chimap.pipeline.reconstruct",
@@ -45,6 +50,7 @@ __all__ = ["__version__", *_LAZY]
 if TYPE_CHECKING:
     from chimap.acquisition import Acquisition
     from chimap.errors import ChimapError, InputError
+    from chimap.orientation.cosmos import cosmos
     from chimap.orientation.sti import sti
     from chimap.orientation.tensor_maps import tensor_maps
     from chimap.phase.aspire import combine_coils
@@ -52,6 +58,10 @@ if TYPE_CHECKING:
     from chimap.pipeline.reconstruct import reconstruct
     from chimap.registry import methods
     from chimap.results import Field, LocalField, Relaxation, Separation, Susceptibility
+    from chimap.stacks.average import average_repeats
+    from chimap.stacks.fields import join_fields
+    from chimap.stacks.join import join_stacks
+    from chimap.stacks.scan import Stack
     from chimap.tuning import tune
     from chimap.verbs import (
         brain_mask,

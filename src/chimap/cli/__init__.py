@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "reconstruct a BIDS data set, a DICOM folder or NIfTI files"),
     "group": ("group", "tables, outliers, regressions and a report over all scans of a run"),
     "bids": ("bids", "make a BIDS data set of DICOM files"),
+    "join": ("join", "one isotropic scan from thick-slice stacks of one head"),
+    "average": ("average", "average repeats of one scan: motion, phase drift, SNR"),
     "check": ("check", "say whether a scan can be used, and what to do if not"),
     "view": ("view", "look at results in the browser; compare two runs or methods"),
     "mask": ("mask", "brain mask from the magnitude"),
@@ -28,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "field": ("field", "total field [ppm] from the phase of all echoes"),
     "background": ("background", "local field [ppm] from the total field"),
     "invert": ("invert", "susceptibility [ppm] from the local field"),
+    "cosmos": ("cosmos", "one susceptibility map from several head orientations"),
     "separate": ("separate", "paramagnetic and diamagnetic susceptibility [ppm]"),
     "sti": ("sti", "susceptibility tensor from the local fields of several head positions"),
     "tune": ("tune", "choose a parameter of an inversion method for a scan"),
@@ -45,12 +48,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "oxygen": ("oxygen", "veins: diameter, oxygen saturation and extraction; consumption by region"),
     "score": ("score", "compare a map with the truth (JSON)"),
     "simulate": ("simulate", "simulate a head, a sphere or a cylinder"),
+    "advise": ("advise", "echo times for a field strength: T2*, noise of the field, wraps"),
     "methods": ("methods", "list the methods, their parameters and papers"),
     "models": ("models", "list the networks and their model cards"),
     "train": ("train", "train a network on synthetic scans"),
 }
 _GROUPS = (
-    ("whole scans", ("demo", "bids", "run", "group", "check", "view")),
+    ("whole scans", ("demo", "bids", "run", "cosmos", "join", "average", "group", "check", "view")),
     (
         "single stages on NIfTI files",
         (
@@ -67,7 +71,7 @@ _GROUPS = (
         ),
     ),
     ("answers from a map", ("regions", "iron", "calibrate", "correlate", "swi", "lesions", "oxygen")),
-    ("tools", ("tune", "score", "simulate", "methods", "models", "train")),
+    ("tools", ("tune", "score", "simulate", "advise", "methods", "models", "train")),
 )
 
 

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chimap.cli._phantoms import add_object_arguments, make, settle, truth_of, write_truth
+
+if TYPE_CHECKING:
+    from chimap.acquisition import Acquisition
+    from chimap.cli._phantoms import Thing
+    from chimap.pipeline.console import Console
 
 SUMMARY = "simulate a head, a sphere, a cylinder or a calibration phantom"
 
@@ -44,6 +50,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="write the head's paramagnetic and diamagnetic susceptibility and R2' too (R2* then follows R2')",
     )
     add("--subjects", type=int, default=1, metavar="N", help="number of persons; BIDS only (default 1)")
+    add(
+        "--orientations",
+        type=int,
+        default=1,
+        metavar="N",
+        help="scan the head in N positions, as acq-ori1, acq-ori2 ...; BIDS and heads only (default 1)",
+    )
+    add("--within", type=float, default=25.0, metavar="DEG", help="largest tilt of them (default 25)")
     add("--format", choices=["bids", "flat"], default="bids", help="what to write (default bids)")
     add_object_arguments(parser)
 
@@ -63,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
             f"{args.subjects} subjects asked for", fix="Give 1 or more, and only 1 with --format flat"
         )
     settle(args)
+    if args.orientations != 1:
+        _check_orientations(args)
     if not 1 <= args.oversample <= 8:
         raise InputError(
             f"{args.oversample:g} object voxels per image voxel asked for", fix="Give 1 to 8, best 1.5 or 2"
@@ -79,6 +95,9 @@ def run(args: argparse.Namespace) -> int:
         with console.whole(("head", "scan", "files"), f"sub-{subject}"):
             with console.stage("head") as progress:
                 thing = make(args, fine, seed, progress)
+            if args.orientations > 1:
+                _write_orientations(args, thing, acq, subject, seed, console)
+                continue
             with console.stage("scan") as progress:
                 scan = simulate_scan(
                     thing.phantom,
@@ -103,3 +122,44 @@ def run(args: argparse.Namespace) -> int:
                     write_truth(truth, Path(args.output, "truth"))
     print(args.output)
     return 0
+
+
+def _check_orientations(args: argparse.Namespace) -> None:
+    """Several positions are of a head, in BIDS."""
+    from chimap.errors import InputError
+
+    if args.orientations < 1:
+        raise InputError(f"{args.orientations} orientations asked for", fix="Give 1 or more")
+    if args.object != "head" or args.format != "bids":
+        raise InputError(
+            "--orientations goes with a head and --format bids", fix="Leave --object and --format out"
+        )
+    if args.microbleeds is not None or args.calcifications is not None:
+        raise InputError(
+            "the table of lesions is of one position of the head",
+            fix="Leave --orientations or the lesions out",
+        )
+
+
+def _write_orientations(
+    args: argparse.Namespace, thing: Thing, acq: Acquisition, subject: str, seed: int, console: Console
+) -> None:
+    """Scan the head in its positions, and write each scan before the next begins."""
+    from chimap.simulate import write_bids
+    from chimap.simulate.orientations import simulate_orientations, standard_positions
+
+    with console.stage("scan") as progress:
+        scans = simulate_orientations(
+            thing.phantom,
+            acq,
+            standard_positions(args.orientations, args.within, seed=seed),
+            seed=seed,
+            snr=args.snr,
+            shim_order=None if args.shim < 0 else args.shim,
+            receive_phase=not args.no_receive_phase,
+            tr_s=args.tr,
+            flip_deg=args.flip,
+        )
+        for n, scan in enumerate(scans, 1):
+            write_bids(scan, acq, args.output, subject, acquisition=f"ori{n}")
+            progress(n, args.orientations)

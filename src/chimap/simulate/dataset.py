@@ -52,6 +52,7 @@ def write_bids(
     subject: str = "01",
     session: str | None = None,
     *,
+    acquisition: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write a scan into a BIDS data set, with the truth in ``derivatives/truth``.
@@ -63,8 +64,8 @@ def write_bids(
         The scan's.
     root : path
         Data set; subjects that are there already stay. Files appear whole or not at all.
-    subject, session : str
-        Labels (letters and digits).
+    subject, session, acquisition : str
+        Labels (letters and digits); `acquisition` tells several scans of one person apart.
     progress : callable, optional
         Told of each file.
 
@@ -83,6 +84,9 @@ def write_bids(
     root = Path(root)
     stem = _stem(subject, session)
     folder = stem.replace("_", "/") + "/anat"
+    if acquisition is not None:
+        _label(acquisition)
+        stem += f"_acq-{acquisition}"
     if scan.phase.shape[3] != acq.echoes:
         raise InputError(f"{acq.echoes} echo times given for a scan of {scan.phase.shape[3]} echoes")
     affine = scanner_affine(acq, scan.mask.shape)
@@ -147,9 +151,14 @@ def write_flat(
 
 def _stem(subject: str, session: str | None) -> str:
     for label in (subject, session):
-        if label is not None and not re.fullmatch(r"[A-Za-z0-9]+", label):
-            raise InputError(f"{label!r} is not a BIDS label", fix="Use letters and digits only")
+        if label is not None:
+            _label(label)
     return f"sub-{subject}" + (f"_ses-{session}" if session else "")
+
+
+def _label(label: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9]+", label):
+        raise InputError(f"{label!r} is not a BIDS label", fix="Use letters and digits only")
 
 
 def _truth(scan: SimulatedScan) -> Iterable[tuple[str, np.ndarray, str, str]]:
