@@ -90,6 +90,7 @@ def test_inference_computes_what_training_did(tmp_path):
         magnitude=sample.magnitude,
         r2star=sample.r2star,
         model=str(tmp_path / "m.onnx"),
+        refine=0,
     ).chi
     expected = maps[-1].numpy()
     scale = made[sample.mask] @ expected[sample.mask] / (expected[sample.mask] @ expected[sample.mask])
@@ -104,7 +105,7 @@ def test_cold_configuration_errors():
 
 CARD = """{"name": "m", "task": "dipole inversion", "summary": "test", "training_data": "none", "ranges": {}, "margin": 20,
 "multiple": 4, "licence": "Apache-2.0", "inputs": [{"name": "a"}, {"name": "b"}, {"name": "c"}, {"name": "d"}, {"name": "e"},
-{"name": "f"}, {"name": "g"}, {"name": "h"}], "outputs": [{"name": "correction"}, {"name": "error"}]}"""
+{"name": "f"}, {"name": "g"}, {"name": "h"}, {"name": "i"}], "outputs": [{"name": "correction"}, {"name": "error"}]}"""
 
 
 def test_weights_come_back_from_the_exported_file(tmp_path):
