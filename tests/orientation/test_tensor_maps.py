@@ -38,6 +38,7 @@ def test_the_cylindrical_tensor_is_read_back():
     np.testing.assert_allclose(maps.mean_ppm, mean, atol=1e-7)
     np.testing.assert_allclose(maps.anisotropy_ppm.ravel(), [0.02, 0.02, 0], atol=1e-7)
     np.testing.assert_allclose(maps.direction[0, 0, 0], V, atol=1e-5)
+    assert not maps.direction[2].any()
 
 
 def test_angles_to_b0():

@@ -32,7 +32,7 @@ class TensorMaps:
         Largest first.
     direction : (x, y, z, 3) float32
         Unit eigenvector of the largest eigenvalue, along the voxel axes, its third component not negative. Myelinated fibres are least
-        diamagnetic along themselves, so that in white matter this is their direction.
+        diamagnetic along themselves, so that in white matter this is their direction. 0 where the tensor is isotropic.
     """
 
     mean_ppm: Volume
@@ -52,6 +52,9 @@ def tensor_maps(tensor: Any, mask: Any) -> TensorMaps:
         raise InputError("the tensor has values inside the mask that are NaN or infinite")
     values, vectors = np.linalg.eigh(to_matrix(points.astype(np.float64)))
     first = vectors[:, :, 2] * np.where(vectors[:, 2:, 2] < 0, -1.0, 1.0)
+    spread = values[:, 2] - values[:, 0]
+    # Of an isotropic tensor rounding alone makes a direction.
+    first[spread <= 1e-5 * np.abs(values).max(axis=1)] = 0
     mean, anisotropy = (np.zeros(where.shape, np.float32) for _ in range(2))
     mean[where] = values.mean(axis=1)
     anisotropy[where] = values[:, 2] - values[:, :2].mean(axis=1)

@@ -30,7 +30,7 @@ def tensor_figure(
     mean_ppm, anisotropy_ppm : (x, y, z)
         In ppm.
     colours : (x, y, z, 3) uint8
-        From `direction_colours`: red right-left, green front-back, blue up-down.
+        From `direction_colours`.
     affine : (4, 4)
         Voxel index to mm.
     mask : (x, y, z) bool
@@ -53,7 +53,7 @@ def tensor_figure(
     rows = (
         (f"mean, -{1000 * mean_window_ppm:.0f} to {1000 * mean_window_ppm:.0f} ppb", orientation.turn(mean_ppm * mask), mean_window_ppm),
         (f"anisotropy, 0 to {1000 * window_ppm:.0f} ppb", orientation.turn(anisotropy_ppm * mask), window_ppm),
-        ("direction: red right-left, green front-back, blue up-down", rgb, 0.0),
+        ("red right-left, green front-back, blue up", rgb, 0.0),
     )  # fmt: skip
     figure = Figure(figsize=(11, 10.5), dpi=90, facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
