@@ -126,6 +126,10 @@ def test_retest(phantom, tmp_path, capsys):
     table.write_text("region\ta\tb\nx\t1\t2\ny\t3\t5\nz\t6\t6\n")
     assert main(["calibrate", "retest", str(out), "--table", str(table)]) == 0
     assert "bias +1.00" in capsys.readouterr().out
+    rows = [line.split("\t") for line in (out / "repeatability.tsv").read_text().splitlines()]
+    assert rows[0][-3:] == ["mean", "within_sd", "repeatability"]
+    # Scans of 3 and 5: an SD of the square root of 2, and 2.77 times that.
+    assert [float(v) for v in rows[2][-3:]] == pytest.approx([4, 2**0.5, 3.92], rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from chimap.io.scan import Scan, ScanData, load
 BIDS_VERSION = "1.10.0"
 _README = """# Gradient-echo scans for quantitative susceptibility mapping
 
-Made by chimap {version} from DICOM. Every echo has its magnitude (part-mag) and its phase in rad (part-phase), float32.
-Names, dates, identifiers and free text of the DICOM files were left out. participants.tsv holds labels only; age and sex
+Made by chimap {version} from {source}. Every echo has its magnitude (part-mag) and its phase in rad (part-phase), float32.
+Names, dates, identifiers and free text of scanner files were left out. participants.tsv holds labels only; age and sex
 can be added as columns.
 """
 
@@ -34,6 +34,8 @@ def write_scans(
     subject: str = "01",
     session: str | None = None,
     acquisition: str | None = None,
+    data: Sequence[ScanData] | None = None,
+    source: str = "DICOM",
 ) -> list[Path]:
     """Write scans into a BIDS data set, which is made if it is not there.
 
@@ -48,6 +50,10 @@ def write_scans(
         Root of the data set.
     subject, session, acquisition : str, optional
         Labels: letters and digits.
+    data : sequence of ScanData, optional
+        Of each scan, where they are not what its files hold.
+    source : str
+        What the data set was made from, for its README.
 
     Returns
     -------
@@ -62,16 +68,7 @@ def write_scans(
         If there is such a scan in the data set already, or the folder cannot be written.
     """
     root = Path(bids_dir)
-    entities = {"sub": subject, "ses": session, "acq": acquisition}
-    for name, label in entities.items():
-        if label is not None and not re.fullmatch(r"[A-Za-z0-9]+", label):
-            raise InputError(f"the label {name}-{label} has other characters than letters and digits")
-    stem = "_".join(f"{k}-{v}" for k, v in entities.items() if v is not None)
-    folder = root / f"sub-{subject}"
-    if session is not None:
-        folder /= f"ses-{session}"
-    folder /= "anat"
-    _refuse_existing(folder, stem)
+    folder, stem = destination(root, subject, session, acquisition)
     make_folder(root)
     try:
         # Hidden, so that a run that was killed leaves nothing that looks like data.
@@ -82,7 +79,7 @@ def write_scans(
     try:
         for i, scan in enumerate(scans):
             name = stem if len(scans) == 1 else f"{stem}_run-{i + 1}"
-            _write_scan(load(scan), scan, part, name)
+            _write_scan(load(scan) if data is None else data[i], scan, part, name)
         make_folder(folder)
         _refuse_existing(folder, stem)
         for file in sorted(part.iterdir()):
@@ -94,8 +91,25 @@ def write_scans(
         raise output_error(e, folder) from e
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    _describe(root, subject)
+    _describe(root, subject, source)
     return [p for p in moved if p.name.endswith(".nii.gz")]
+
+
+def destination(
+    bids_dir: str | Path, subject: str, session: str | None = None, acquisition: str | None = None
+) -> tuple[Path, str]:
+    """Folder and first part of the names of a scan to be written; an error as of `write_scans` where it cannot be."""
+    entities = {"sub": subject, "ses": session, "acq": acquisition}
+    for name, label in entities.items():
+        if label is not None and not re.fullmatch(r"[A-Za-z0-9]+", label):
+            raise InputError(f"the label {name}-{label} has other characters than letters and digits")
+    stem = "_".join(f"{k}-{v}" for k, v in entities.items() if v is not None)
+    folder = Path(bids_dir) / f"sub-{subject}"
+    if session is not None:
+        folder /= f"ses-{session}"
+    folder /= "anat"
+    _refuse_existing(folder, stem)
+    return folder, stem
 
 
 def _refuse_existing(folder: Path, stem: str) -> None:
@@ -135,7 +149,7 @@ def _plain(value: Any) -> bool:
     )
 
 
-def _describe(root: Path, subject: str) -> None:
+def _describe(root: Path, subject: str, source: str) -> None:
     """The data set's own files; what is there is left as it is, except for a row of participants.tsv."""
     if not (root / "dataset_description.json").exists():
         write_json(
@@ -148,7 +162,7 @@ def _describe(root: Path, subject: str) -> None:
             },
         )
     if not any(root.glob("README*")):
-        write_text(root / "README.md", _README.format(version=__version__))
+        write_text(root / "README.md", _README.format(version=__version__, source=source))
     table = root / "participants.tsv"
     row = f"sub-{subject}"
     if not table.exists():

@@ -105,7 +105,7 @@ def _line(product: np.ndarray, place: list[np.ndarray], voxel_mm: Sequence[float
 
 def _plane(angle: Volume, weight: Volume, place: list[np.ndarray]) -> np.ndarray:
     """Weighted straight line through angles."""
-    columns = [np.float64(1.0), *place]
+    columns: list[Any] = [1.0, *place]
     normal, right = np.empty((4, 4)), np.empty(4)
     for i, a in enumerate(columns):
         right[i] = float((weight * a * angle).sum(dtype=np.float64))

@@ -17,7 +17,7 @@ import scipy.fft
 from chimap.numerics.threads import get_threads, jit, slabs
 
 _NOTHING = 1e-9
-_ORDERS = tuple(itertools.permutations(range(3)))
+_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def shears(shape: Sequence[int], matrix: np.ndarray, shift: np.ndarray) -> Shear
     matrix, shift = np.asarray(matrix, float), np.asarray(shift, float)
     n = np.asarray(shape)
     if np.abs((matrix - np.eye(3)) * n).max() < _NOTHING:
-        steps = [(a, (0.0, 0.0, 0.0), float(shift[a])) for a in range(3) if abs(shift[a]) > _NOTHING]
+        steps = [(a, np.zeros(3), float(shift[a])) for a in range(3) if abs(shift[a]) > _NOTHING]
     else:
         rows = min(
             (_factors(matrix, order) for order in _ORDERS), key=lambda r: max(np.abs(s[1]).max() for s in r)

@@ -140,7 +140,9 @@ def join_stacks(
         motion=problem.motions,
         noise=problem.noise,
         gain=problem.gains,
-        coverage=sum(inside(s, grid, m).astype(np.uint8) for s, m in zip(stacks, problem.motions)),
+        coverage=np.sum(
+            [inside(s, grid, m) for s, m in zip(stacks, problem.motions)], axis=0, dtype=np.uint8
+        ),
     )
 
 
