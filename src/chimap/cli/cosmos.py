@@ -21,7 +21,7 @@ from chimap.errors import InputError
 
 if TYPE_CHECKING:
     from chimap.io.scan import Scan
-    from chimap.pipeline.orientations import OrientationsResult
+    from chimap.pipeline.orientation_results import OrientationsResult
 
 SUMMARY = "one susceptibility map from several head orientations"
 _STAGES = ("mask", "field", "background")
@@ -164,7 +164,7 @@ def _scans(args: argparse.Namespace, work_dir: Path) -> list[Scan]:
 def _draw(result: OrientationsResult) -> None:
     """The map, the conditioning, and the scans on each other, as PNG."""
     from chimap.io.nifti import whole_file
-    from chimap.pipeline.orientations import COSMOS_CHI, COSMOS_MASK, MAGNITUDE
+    from chimap.pipeline.orientation_results import COSMOS_CHI, COSMOS_MASK, MAGNITUDE
     from chimap.report.figures import three_plane
     from chimap.report.orientations import conditioning_figure, registration_figure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,19 @@ from chimap.errors import ChimapError, InputError
 from chimap.numerics.threads import get_threads
 from chimap.types import Mask, Progress, Volume, silent
 
+Grid = tuple[Sequence[float], Sequence[float], Sequence[float]]
 SMOOTH_MM = 12.0
 """Standard deviation of the local mean that magnitudes are divided by: the coils stay where they are when the head moves."""
 LEVELS = ((8.0, 3.0), (4.0, 1.0), (2.0, 0.0))
 """Coarse to fine: size of the voxels, standard deviation of the smoothing, both in mm. Finer ones add time, not accuracy."""
 STEPS = 100
 RIM_MM = 4.0
-SEARCH_DEG = (np.arange(-40, 41, 10), np.arange(-40, 41, 10), np.arange(-30, 31, 15))
-"""Rotations about right-left, back-front and up-down axes that the start is searched among."""
+SEARCH: tuple[tuple[Grid, Grid], ...] = (
+    (((-40, -20, 0, 20, 40), (-40, -20, 0, 20, 40), (-20, 0, 20)), ((-20, 0, 20),) * 3),
+    (((-10, 0, 10),) * 3, ((-10, 0, 10),) * 3),
+)
+"""Where the start is sought, coarse and then around the best: degrees about, and mm along, the axes right-left, back-front and up-down."""
+MOST_POINTS = 1500
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -93,7 +98,7 @@ def register(reference: Image, moving: Image, *, progress: Progress = silent) ->
     -----
     The correlation of the magnitudes over the reference's brain is maximised over rotation and shift, from coarse to fine, on all
     voxels: nothing is drawn by chance. The two directions are averaged (half of the inverse's miss is taken back). The start is
-    the best of some hundred rotations about the centres of the masks; tilts up to 40 degrees are found.
+    the best of some thousand motions about the centres of the masks; tilts up to 40 degrees are found.
     """
     itk = _library()
     ours, theirs = _local(reference), _local(moving)
@@ -167,26 +172,34 @@ def _image(itk: Any, image: Image, local: Volume) -> tuple[Any, Any]:
 
 
 def _start(reference: Image, moving: Image, ours: Volume, theirs: Volume) -> np.ndarray:
-    """The rotation about the brains' centres, of those in `SEARCH_DEG`, that correlates best on a lattice of smoothed values."""
-    step = [max(1, round(LEVELS[0][0] / v)) for v in _size(reference)]
-    lattice = np.argwhere(reference.mask[:: step[0], :: step[1], :: step[2]]) * step
+    """The motion, of those in `SEARCH` about the brains' centres, that correlates best on a lattice of smoothed values.
+
+    Masks may be wrong by some cm: shifts are sought, too.
+    """
+    lattice = np.argwhere(reference.mask)
+    lattice = lattice[:: max(1, len(lattice) // MOST_POINTS)]
     a = _smoothed(ours, reference)[tuple(lattice.T)].astype(float)
     a -= a.mean()
     b = _smoothed(theirs, moving)
     centres = centre_of(reference), centre_of(moving)
     points = lattice @ reference.affine[:3, :3].T + reference.affine[:3, 3] - centres[0]
     to_voxels = np.linalg.inv(moving.affine)
-    best, found = -np.inf, np.eye(4)
-    for angles in itertools.product(*SEARCH_DEG):
-        r = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-        at = (points @ r.T + centres[1]) @ to_voxels[:3, :3].T + to_voxels[:3, 3]
-        v = ndimage.map_coordinates(b, at.T, order=1).astype(float)
-        v -= v.mean()
-        value = float(a @ v / max(np.linalg.norm(v), 1e-30))
-        if value > best:
-            best = value
-            found = np.eye(4)
-            found[:3, :3], found[:3, 3] = r, centres[1] - r @ centres[0]
+    middle = np.zeros(6)
+    for angles, shifts in SEARCH:
+        best, at = -np.inf, middle
+        for step in itertools.product(*angles, *shifts):
+            tried = middle + step
+            r = Rotation.from_euler("xyz", tried[:3], degrees=True).as_matrix()
+            place = (points @ r.T + centres[1] + tried[3:]) @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+            v = ndimage.map_coordinates(b, place.T, order=1).astype(float)
+            v -= v.mean()
+            value = float(a @ v / max(np.linalg.norm(v), 1e-30))
+            if value > best:
+                best, at = value, tried
+        middle = at
+    found = np.eye(4)
+    found[:3, :3] = Rotation.from_euler("xyz", middle[:3], degrees=True).as_matrix()
+    found[:3, 3] = centres[1] + middle[3:] - found[:3, :3] @ centres[0]
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,26 @@ import numpy as np
 
 from chimap import __version__
 from chimap.errors import ChimapError, InputError
-from chimap.io import tables
-from chimap.io.nifti import write_json, write_text
 from chimap.io.scan import Scan
-from chimap.orientation.conditioning import Conditioning, best_extra, posture, tilt_of
+from chimap.orientation.conditioning import Conditioning, best_extra
 from chimap.orientation.cosmos import REFERENCES, Cosmos, cosmos
 from chimap.orientation.registration import Image, Registration, centre_of, register
 from chimap.orientation.resample import b0_in_frame, resample
 from chimap.pipeline.console import Console
 from chimap.pipeline.measure import Measure, append_log, compile_clock, plain
+from chimap.pipeline.orientation_results import (
+    COSMOS_CHI,
+    COSMOS_MASK,
+    FIELD,
+    FIELD_MASK,
+    FIELD_NOISE,
+    MAGNITUDE,
+    InFrame,
+    OrientationsResult,
+    doubts,
+    rows_of,
+    write_table,
+)
 from chimap.pipeline.plan import (
     BRAIN,
     COMBINED,
@@ -32,75 +43,8 @@ from chimap.pipeline.plan import (
 )
 from chimap.pipeline.run import _Run
 from chimap.pipeline.runner import Runner
-from chimap.pipeline.store import Done, Output, Store, code_sha256, key_of
+from chimap.pipeline.store import Done, Store, code_sha256, key_of
 from chimap.types import Volume
-
-FIELD = Output("_space-common_desc-local_fieldmap", "ppm", "Local field in the frame of all orientations")
-FIELD_MASK = Output("_space-common_desc-valid_mask", "", "Where that is valid", mask=True)
-FIELD_NOISE = Output("_space-common_desc-localnoise_fieldmap", "ppm", "Standard deviation of that field")
-MAGNITUDE = Output(
-    "_space-common_desc-combined_T2starw", "arbitrary", "Magnitude in that frame", stripped=False
-)
-COSMOS_CHI = Output("_desc-cosmos_Chimap", "ppm", "Susceptibility of all orientations, mean of the mask 0")
-COSMOS_MASK = Output("_desc-cosmos_mask", "", "Where more than half of the orientations have a field", mask=True)  # fmt: skip
-POOR = 0.5
-"""Correlation of registered magnitudes below which a registration is doubted."""
-LOOSE_MM = 0.5
-"""Inverse consistency beyond which it is, too."""
-_COLUMNS = {
-    "scan": ("", "Name of the scan"),
-    "nod_deg": ("degree", "Chin towards the chest against the reference scan (negative: head back)"),
-    "tilt_deg": ("degree", "Crown towards the right shoulder (negative: left)"),
-    "b0_x": ("", "B0 in the head, to the right"),
-    "b0_y": ("", "B0 in the head, to the front"),
-    "b0_z": ("", "B0 in the head, upwards"),
-    "rotation_deg": ("degree", "Angle of the whole rotation against the reference scan"),
-    "shift_mm": ("mm", "How far the centre of the brain moved"),
-    "correlation": ("", "Of the magnitudes in the brain after registration"),
-    "inverse_deg": ("degree", "Angle by which registering there and back misses"),
-    "inverse_mm": ("mm", "Mean distance over the brain by which it misses"),
-    "voxels": ("", "Voxels with a field in the common frame"),
-}
-
-
-@dataclass(frozen=True)
-class InFrame:
-    """One scan in the common frame: what was made of it, its motion, and B0 along the frame's voxel axes."""
-
-    name: str
-    done: Done
-    b0_dir: tuple[float, float, float]
-    registration: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class OrientationsResult:
-    """A map of several orientations and what a report needs of the way there."""
-
-    store: Store
-    affine: np.ndarray
-    scans: list[InFrame]
-    done: Done
-    directions: np.ndarray
-    conditioning: Conditioning
-    extra: tuple[float, float, float]
-    with_extra: Conditioning
-    rows: list[dict[str, Any]]
-    warnings: list[str]
-
-    @property
-    def chi(self) -> Path:
-        """The susceptibility map."""
-        return self.done[COSMOS_CHI.suffix].path
-
-    def advice(self) -> str:
-        """Which further position of the head would help most, in one sentence."""
-        before, after = self.conditioning, self.with_extra
-        return (
-            f"a further scan would help most with the {posture(self.extra)} (against the first scan): condition number "
-            f"{_number(before.number)} to {_number(after.number)}, noise {before.noise_gain:.2f} to {after.noise_gain:.2f} "
-            "times that of one field"
-        )
 
 
 class _UpToLocalField(_Run):
@@ -191,8 +135,8 @@ def reconstruct_orientations(
     frames = [_in_frame(r, runs[0], registered, console, log_json) for r in runs]
     store = Store(scan_folder(out_dir, scans[0]), _common_name(scans), force=options.force)
     done = _inverted(frames, runs, store, settings or {}, console, log_json)
-    warnings += [*_doubts(frames), *done.record["warnings"]]
-    for text in [*_doubts(frames), *done.record["warnings"]]:
+    warnings += [*doubts(frames), *done.record["warnings"]]
+    for text in [*doubts(frames), *done.record["warnings"]]:
         console.note(text)
     affine = runs[0].affine
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
@@ -208,10 +152,10 @@ def reconstruct_orientations(
         Conditioning(*(float(values[k]) for k in ("number", "weakest", "badly_known", "noise_gain"))),
         extra,
         with_extra,
-        _rows(frames, directions),
+        rows_of(frames, directions),
         warnings,
     )
-    _write_table(result)
+    write_table(result)
     return result
 
 
@@ -343,56 +287,6 @@ def _inverted(
     return store.save("cosmos", key, (COSMOS_CHI, COSMOS_MASK), arrays, runs[0].affine, record, facts)
 
 
-def _doubts(frames: list[InFrame]) -> list[str]:
-    out = []
-    for frame in frames:
-        r = frame.registration
-        if r is not None and (r["Correlation"] < POOR or r["InverseConsistencyMillimetres"] > LOOSE_MM):
-            out.append(
-                f"{frame.name}: the registration is doubtful (correlation {r['Correlation']:.2f}, there and back misses by "
-                f"{r['InverseConsistencyMillimetres']:.2f} mm): look at the picture of the registration"
-            )
-    return out
-
-
-def _rows(frames: list[InFrame], directions: np.ndarray) -> list[dict[str, Any]]:
-    rows = []
-    for frame, b in zip(frames, directions, strict=True):
-        nod, tilt = tilt_of(b)
-        row = {"scan": frame.name, "nod_deg": round(nod, 2), "tilt_deg": round(tilt, 2)}
-        row |= {f"b0_{a}": round(float(v), 5) for a, v in zip("xyz", b, strict=True)}
-        r = frame.registration
-        if r is not None:
-            row |= {
-                "rotation_deg": r["RotationDegrees"],
-                "shift_mm": round(float(np.linalg.norm(r["ShiftOfBrainMillimetres"])), 3),
-                "correlation": r["Correlation"],
-                "inverse_deg": r["InverseConsistencyDegrees"],
-                "inverse_mm": r["InverseConsistencyMillimetres"],
-            }
-        row["voxels"] = int(frame.done[FIELD_MASK.suffix].get().sum())
-        frame.done[FIELD_MASK.suffix].drop()
-        rows.append(row)
-    return rows
-
-
-def _write_table(result: OrientationsResult) -> None:
-    """One row an orientation, with its data dictionary, which also holds the conditioning and the advice."""
-    path = result.store.path("_desc-orientations_Chimap", ".tsv")
-    write_text(path, tables.tsv(result.rows, _COLUMNS))
-    facts: dict[str, Any] = {
-        "Conditioning": result.conditioning.to_dict(),
-        "BestFurtherOrientation": {
-            "B0Direction": [round(v, 5) for v in result.extra],
-            "Posture": posture(result.extra),
-            "Conditioning": result.with_extra.to_dict(),
-        },
-        "Registrations": {f.name: f.registration for f in result.scans},
-        "Warnings": result.warnings,
-    }
-    write_json(path.with_suffix(".json"), plain({**tables.dictionary(_COLUMNS), **facts}))
-
-
 def _common_name(scans: Sequence[Scan]) -> str:
     """The entities that all scans share, without what tells orientations apart."""
     first = scans[0].entities
@@ -414,7 +308,3 @@ def _distinct(scans: Sequence[Scan]) -> list[Scan]:
         name = "_".join(f"{k}-{v}" for k, v in entities.items())
         out.append(replace(scan, name=name, entities=entities))
     return out
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if np.isfinite(value) else "infinite"
