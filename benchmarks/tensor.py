@@ -169,8 +169,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     run("6 within 35°, V1 preferred", 35, 6, axis=axes, **prior)
     run("6 within 35°, around V1", 35, 6, model="axis", axis=axes, guide=first.magnitude)
     run("3 within 35°, around V1", 35, 3, model="axis", axis=axes, guide=first.magnitude)
-    print(
-    )
     one_position(head, first, truth, axes)
     if args.figure:
         wanted = ("12 over the sphere", "12 within 35°", "6 within 35°, V1 preferred")
