@@ -76,6 +76,7 @@ def test_one_scan_is_not_enough(head, tmp_path, capsys):
         (["cosmos", "OUT"], "no input is given"),
         (["cosmos", "HEAD", "OUT", "--te", "0.01"], "goes with --phase"),
         (["cosmos", "HEAD", "OUT", "--within", "95"], "outside 1 to 90"),
+        (["cosmos", "HEAD", "OUT", "--mask", "a.nii"], "1 masks for 3 scans"),
         (
             ["cosmos", "OUT", "--phase", "a.nii", "b.nii", "--magnitude", "c.nii"],
             "2 files with --phase but 1",

@@ -41,7 +41,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--phase", nargs="+", type=Path, metavar="FILE", help="phase: one 4-D file an orientation")
     add("--magnitude", nargs="+", type=Path, metavar="FILE", help="magnitude, likewise")
-    add("--mask", nargs="+", type=Path, metavar="FILE", help="masks of the brain, one an orientation")
     add("--te", nargs="+", type=float, metavar="S", help="echo times in seconds (default: from sidecars)")
     add("--b0", type=float, metavar="T", help="field strength in tesla (default: from sidecars)")
     group = parser.add_argument_group("what to run")
@@ -49,6 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--preset", metavar="NAME", help="consensus (default), fast or best: up to the local field")
     for stage in _STAGES:
         add(f"--method-{stage}", metavar="NAME", help=f"method of stage {stage}")
+    add("--mask", nargs="+", type=Path, metavar="FILE", help="masks of the brain, one an orientation, used as they are")  # fmt: skip
     add("--subject", nargs="+", metavar="LABEL", help="only these subjects")
     add("--phase-sign", choices=["auto", "+", "-"], default="auto", help="whether phase grows with the field")
     add(
@@ -141,7 +141,7 @@ def _scans(args: argparse.Namespace, work_dir: Path) -> list[Scan]:
             )
             for n in range(count)
         ]
-    for name in ("magnitude", "mask", "te", "b0"):
+    for name in ("magnitude", "te", "b0"):
         if getattr(args, name) is not None:
             raise InputError(f"--{name} goes with --phase, not with a folder", fix="Leave it out, or give --phase")  # fmt: skip
     if not inputs:
@@ -158,6 +158,10 @@ def _scans(args: argparse.Namespace, work_dir: Path) -> list[Scan]:
         scans = [s for s in scans if s.entities.get("sub") in wanted]
         if not scans:
             raise InputError(f"there is no scan of subject {' or '.join(sorted(wanted))}")
+    if args.mask is not None:
+        if len(args.mask) != len(scans):
+            raise InputError(f"{len(args.mask)} masks for {len(scans)} scans", fix="Give one a scan, in the order of their names")  # fmt: skip
+        scans = [replace(s, mask=m) for s, m in zip(scans, args.mask)]
     return scans
 
 
