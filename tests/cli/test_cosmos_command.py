@@ -7,6 +7,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.ndimage import binary_erosion
 
 from chimap.cli import main
 from chimap.metrics import correlation
@@ -36,8 +37,9 @@ def test_scans_in_three_positions_become_one_map(head, tmp_path, capsys):
     truth = nib.load(head / "derivatives/truth/sub-01/anat/sub-01_acq-ori1_Chimap.nii.gz")
     brain = nib.load(head / "derivatives/truth/sub-01/anat/sub-01_acq-ori1_desc-brain_mask.nii.gz")
     assert np.allclose(image.affine, truth.affine, atol=1e-4)
-    inside = mask & (brain.get_fdata() > 0)
-    assert correlation(image.get_fdata(), truth.get_fdata(), inside) > 0.3
+    # Without the brain's edge: what background removal leaves there in a mask by threshold is not the map's doing.
+    inside = mask & binary_erosion(brain.get_fdata() > 0, iterations=2)
+    assert correlation(image.get_fdata(), truth.get_fdata(), inside) > 0.6
     facts = json.loads((folder / "sub-01_desc-orientations_Chimap.json").read_text())
     motion = json.loads((head / "sub-01/anat/sub-01_acq-ori2_echo-1_part-phase_MEGRE.json").read_text())[
         "ChimapSimulation"
