@@ -173,6 +173,30 @@ def homodyne_filter(
     return np.moveaxis(out, 0, 3)
 
 
+def transmit_hole(
+    echoes: np.ndarray,
+    acq: Acquisition,
+    *,
+    centre_mm: tuple[float, float, float] = (45.0, 0.0, -25.0),
+    width_mm: float = 28.0,
+    depth: float = 0.8,
+) -> np.ndarray:
+    """A hole of the transmit field, as at 7 T in temporal lobe or cerebellum: less signal, the noise as it was elsewhere.
+
+    The signal is multiplied by a Gaussian dip of standard deviation `width_mm` and `depth` (1: no signal in its middle) at
+    `centre_mm` from the middle of the grid. Meant for echoes without noise; noise that is there is made smaller with the signal.
+    """
+    if not 0 <= depth <= 1:
+        raise InputError(f"depth {depth} is outside 0 to 1")
+    dip: np.ndarray = np.ones((1, 1, 1), np.float32)
+    for axis, (n, h, c) in enumerate(zip(echoes.shape[:3], acq.voxel_size_mm, centre_mm, strict=True)):
+        place = ((np.arange(n) - (n - 1) / 2) * h - c).reshape([-1 if b == axis else 1 for b in range(3)])
+        dip = dip * np.exp(-0.5 * (place / width_mm) ** 2).astype(np.float32)
+    out = _like(echoes)
+    np.multiply(np.moveaxis(echoes, 3, 0), 1 - np.float32(depth) * dip, out=out)
+    return np.moveaxis(out, 0, 3)
+
+
 def alternating_slices(echoes: np.ndarray, acq: Acquisition, *, axis: int = 2) -> np.ndarray:
     """Every second slice with the opposite sign, as in the real and imaginary images that some GE scanners export."""
     sign = np.ones(echoes.shape[axis], np.float32)

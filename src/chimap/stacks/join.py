@@ -140,9 +140,7 @@ def join_stacks(
         motion=problem.motions,
         noise=problem.noise,
         gain=problem.gains,
-        coverage=np.sum(
-            [inside(s, grid, m) for s, m in zip(stacks, problem.motions)], axis=0, dtype=np.uint8
-        ),
+        coverage=np.asarray(sum(inside(s, grid, m) * np.uint8(1) for s, m in zip(stacks, problem.motions))),
     )
 
 
