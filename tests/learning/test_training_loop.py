@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from chimap.errors import InputError  # noqa: E402
+from chimap.inversion._learned_inputs import START_ITERATIONS  # noqa: E402
 from chimap.inversion.learned import learned_map  # noqa: E402
 from chimap.learning.config import Config, Training  # noqa: E402
 from chimap.learning.export import load_weights  # noqa: E402
@@ -68,8 +69,9 @@ def test_the_loss_falls_on_one_sample():
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_inference_computes_what_training_did(tmp_path):
+def test_inference_computes_what_training_did(tmp_path, monkeypatch):
     """The exported graph in the package's own steps gives the maps of the model in torch."""
+    monkeypatch.setattr("chimap.learning.tasks.inversion.START_ITERATIONS", START_ITERATIONS)
     task = task_of(replace(CONFIG, data={"shape": [32, 32, 32]}))
     torch.manual_seed(3)
     model = task.model()

@@ -22,7 +22,8 @@ RIDGE = 0.01
 NOISE_PPM = 0.004
 """Standard deviation of the field that is assumed without a noise map."""
 NOISE_FLOOR = 2.0
-START_ITERATIONS = 16
+START_ITERATIONS = 60
+"""Most iterations of `guided` for the first map. Training starts from fewer, so that the network meets unfinished maps, too."""
 PAD = 1.3
 """Enlargement of the grid for the field of the first map."""
 MEDIAN_OF_NORMAL = 0.6745
@@ -63,8 +64,9 @@ def learned_inputs(
     noise: Volume | None = None,
     magnitude: Volume | None = None,
     r2star: Volume | None = None,
+    iterations: int = START_ITERATIONS,
 ) -> Inputs:
-    """Prepare a scan; arguments as of `guided`, which makes the first map in few iterations."""
+    """Prepare a scan; arguments as of `guided`, which makes the first map in `iterations`."""
     start = guided(
         local_field,
         mask,
@@ -72,7 +74,7 @@ def learned_inputs(
         noise=noise,
         magnitude=magnitude,
         r2star=r2star,
-        iterations=START_ITERATIONS,
+        iterations=iterations,
     )
     inside = start[mask]
     start = np.where(mask, start - np.float32(inside.mean(dtype=np.float64)), np.float32(0))

@@ -17,6 +17,8 @@ from chimap.learning.tasks.base import Batch, Panel, Sample, Task, turned
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import next_fast_shape
 
+START_ITERATIONS = 16
+"""Of the first map; inference makes more."""
 PAD = 1.4
 """Enlargement of the grid for the transforms."""
 
@@ -91,7 +93,13 @@ class Inversion(Task):
         """A random object, measured and prepared as inference prepares a scan."""
         s = local_sample(rng, self.shape)
         prepared = learned_inputs(
-            s.field_ppm, s.mask, s.acq, noise=s.noise_ppm, magnitude=s.magnitude, r2star=s.r2star
+            s.field_ppm,
+            s.mask,
+            s.acq,
+            noise=s.noise_ppm,
+            magnitude=s.magnitude,
+            r2star=s.r2star,
+            iterations=START_ITERATIONS,
         )
         truth = s.chi_ppm / np.float32(prepared.scale)
         truth = np.where(s.mask, truth - truth[s.mask].mean(dtype=np.float64), 0).astype(np.float32)
