@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "methods": ("methods", "list the methods, their parameters and papers"),
     "models": ("models", "list the networks and their model cards"),
     "train": ("train", "train a network on synthetic scans"),
+    "adapt": ("adapt", "adapt a network of dipole inversion to one scan"),
 }
 _GROUPS = (
     ("whole scans", ("demo", "bids", "run", "cosmos", "join", "average", "group", "check", "view")),
@@ -71,7 +72,7 @@ _GROUPS = (
         ),
     ),
     ("answers from a map", ("regions", "iron", "calibrate", "correlate", "swi", "lesions", "oxygen")),
-    ("tools", ("tune", "score", "simulate", "advise", "methods", "models", "train")),
+    ("tools", ("tune", "score", "simulate", "advise", "methods", "models", "train", "adapt")),
 )
 
 
