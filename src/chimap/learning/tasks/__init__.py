@@ -9,7 +9,10 @@ from chimap.learning.config import Config
 from chimap.learning.tasks.base import Task
 
 TASKS = {
+    "unet": "chimap.learning.tasks.unet:PlainUNet",
+    "background": "chimap.learning.tasks.background:Background",
     "inversion": "chimap.learning.tasks.inversion:Inversion",
+    "phase_inversion": "chimap.learning.tasks.phase_inversion:PhaseInversion",
     "unwrap": "chimap.learning.tasks.unwrap:Unwrap",
 }
 
