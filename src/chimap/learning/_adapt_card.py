@@ -45,9 +45,10 @@ def card_before(output: Path, parent: Network | None) -> Card:
             outputs=(Channel("correction"), Channel("error")),
             training_data="The local field of one scan.",
             ranges=Ranges(),
-            # Seven convolutions and two halvings, the coarser the wider.
+            # 14 voxels of convolutions on three grids, and up to 3 to the edge of a coarse voxel, rounded up.
             margin=20,
-            licence="CC0-1.0",
+            # Whose scan it is decides.
+            licence="NOASSERTION",
             multiple=4,
             bytes_per_voxel=700,
             failures=(_ONE_SCAN, "The error that it expects of itself is assumed, not learned."),

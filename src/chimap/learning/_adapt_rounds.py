@@ -167,9 +167,11 @@ def _loss(
     new, old = net(channels, step)[0], anchor(channels, step)[0]
     mask = channels[0, 8]
     change = (new - old) * mask
+    # The map has mean 0 over the mask: what shifts all of it changes nothing.
+    shift = change[0].sum() / mask.sum().clamp(min=1)
     grid = next_fast_shape([int(np.ceil(n * PAD)) for n in change.shape[1:]])
     kernel = dipole_kernel(grid, scan.acq.voxel_size_mm, scan.acq.b0_dir)
-    field = Dipole(torch.from_numpy(kernel), grid, change.shape[1:])(change[0])
+    field = Dipole(torch.from_numpy(kernel), grid, change.shape[1:])(change[0] - shift * mask)
     residual = torch.from_numpy(base[part]) + field[: shape[0], : shape[1], : shape[2]]
     weights = torch.from_numpy(np.ascontiguousarray(view.told[part]))
     misfit = (weights * residual**2).sum() / weights.sum().clamp(min=1e-6) / usual

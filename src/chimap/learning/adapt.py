@@ -26,9 +26,9 @@ from chimap.types import Mask, Progress, silent
 
 __all__ = ["MODEL", "TUNED", "UNTRAINED", "Adapted", "Scan", "Settings", "adapt", "correction_of"]
 
-TUNED = Settings(steps=60, rounds=4, rate=2e-4)
+TUNED = Settings(steps=60, rounds=4, rate=3e-4)
 """For a network that was trained."""
-UNTRAINED = Settings(steps=320, rounds=8, rate=2e-3)
+UNTRAINED = Settings(steps=320, rounds=8, rate=1e-3)
 """For one that was not."""
 LEAST_GAIN = 1e-3
 """Relative gain of the held-out residual below which the weights stay as they were."""
