@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._admm import Problem, require_positive
-from chimap.inversion._dipole_lsq import curvature
-from chimap.inversion._medi_edges import noise_of
-from chimap.inversion._tgv_field import field_steps, integrate
+from chimap.inversion._from_phase import outside_field, phase_field
 from chimap.inversion._tgv_solver import minimise_tgv
-from chimap.numerics.box import working_box
-from chimap.numerics.cg import conjugate_gradients
-from chimap.numerics.fft import convolve
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 
 START_ITERATIONS = 40
-LEAST_CURVATURE = 0.001
 MU_DATA, MU_OWN = 0.05, 0.003
 """Penalties for a field with sources outside: what is free moves by as much as they let it, and it has far to go."""
 
@@ -113,11 +105,10 @@ def tgv_phase(
             f"magnitude has shape {magnitude.shape} but phase {phase.shape}",
             fix="Give the magnitude of every echo",
         )
-    scales = [acq.rad_per_ppm(t) for t in acq.te_s]
-    total, noise = _field(phase, magnitude, mask, acq, scales)
+    total, noise = phase_field(phase, magnitude, mask, acq)
     problem = Problem.of(total, mask, acq, noise, noise_ppm, noise_floor)
     del total, noise
-    problem.field -= _background(problem)
+    problem.field -= outside_field(problem, START_ITERATIONS)
     problem.field *= problem.inside
     chi = minimise_tgv(
         problem,
@@ -133,59 +124,3 @@ def tgv_phase(
         mu_own=MU_OWN,
     )
     return problem.result(chi, mask)
-
-
-def _field(
-    phase: Volume, magnitude: Volume | None, mask: Mask, acq: Acquisition, scales: list[float]
-) -> tuple[Volume, Volume | None]:
-    """Field in ppm, with an arbitrary constant, and the standard deviation of its noise."""
-    box = working_box(mask, acq)
-    inside = box.crop(mask)
-    noise = None
-    if magnitude is not None:
-        sd = noise_of(np.where(mask, magnitude[..., 0], np.float32(0)), mask)
-        if sd > 0:
-            information = np.zeros(mask.shape, np.float32)
-            for echo, s in enumerate(scales):
-                information += (np.float32(s) * np.where(mask, magnitude[..., echo], np.float32(0))) ** 2
-            noise = np.zeros_like(information)
-            np.divide(sd, np.sqrt(information, out=information), out=noise, where=information > 0)
-            del information
-        magnitude = magnitude[box.inner]
-    steps, info = field_steps(phase[box.inner], magnitude, inside, scales, acq.voxel_size_mm)
-    field = integrate(steps, info, acq.voxel_size_mm).x
-    return box.restore(field), noise
-
-
-def _background(problem: Problem) -> Volume:
-    """Field of the sources outside the mask that come nearest to the problem's field, with their weights, and its mean."""
-    outside = (~problem.inside).astype(np.float32)
-    w2 = problem.weights
-
-    def dipole(x: Volume) -> Volume:
-        return convolve(x, problem.kernel)
-
-    mean = np.float32((w2 * problem.field).sum(dtype=np.float64) / max(w2.sum(dtype=np.float64), 1e-30))
-    right = dipole(w2 * (problem.field - mean))
-    right *= outside
-    scale = curvature(w2, problem.kernel, LEAST_CURVATURE)
-    np.divide(outside, scale, out=scale)
-
-    def normal(x: Volume) -> Volume:
-        y = dipole(x)
-        y *= w2
-        y = dipole(y)
-        y *= outside
-        return y
-
-    sources = conjugate_gradients(
-        normal,
-        right,
-        precondition=lambda r: scale * r,
-        tolerance=1e-4,
-        iterations=START_ITERATIONS,
-    ).x
-    del right
-    out = dipole(sources)
-    out += mean
-    return out
