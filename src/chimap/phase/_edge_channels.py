@@ -25,7 +25,7 @@ def steps_to_next(phase: Volume, mask: Mask) -> np.ndarray:
         here, there = [slice(None)] * 3, [slice(None)] * 3
         here[a], there[a] = slice(0, -1), slice(1, None)
         h, t = tuple(here), tuple(there)
-        out[(a, *h)] = wrapped(phase[t] - phase[h]) * (mask[t] & mask[h])
+        out[a][h] = wrapped(phase[t] - phase[h]) * (mask[t] & mask[h])
     return out
 
 

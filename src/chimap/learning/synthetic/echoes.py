@@ -76,7 +76,8 @@ def echo_sample(
         Blur in voxels of the sources outside. Sharp ones make the discrete dipole field ring, which no scan does.
     """
     acq = random_acquisition(rng)
-    acq = replace(acq, voxel_size_mm=tuple(max(v, least_voxel_mm) for v in acq.voxel_size_mm))
+    x, y, z = (max(v, least_voxel_mm) for v in acq.voxel_size_mm)
+    acq = replace(acq, voxel_size_mm=(x, y, z))
     voxel = acq.voxel_size_mm
     scene = random_scene(rng, shape, voxel)
     outside, cavities = _background_sources(rng, scene.mask, voxel)
@@ -142,7 +143,7 @@ def _background_sources(rng: np.random.Generator, mask: Mask, voxel: Sequence[fl
     edges = tuple(slice(BEYOND, BEYOND + n) for n in mask.shape)
     for _ in range(1 + rng.poisson(4)):
         axes = np.exp(rng.uniform(np.log(0.03), np.log(0.2))) * size.min() * rng.uniform(0.6, 1.6, 3)
-        inside = blob(rng, p, rng.uniform(-0.5, 0.5, 3) * size, axes) < 0
+        inside = blob(rng, p, list(rng.uniform(-0.5, 0.5, 3) * size), list(axes)) < 0
         out[inside] = AIR_PPM if rng.random() < 0.7 else rng.uniform(-4, 4)
         if rng.random() < 0.35:
             cavities |= inside[edges]
@@ -152,7 +153,7 @@ def _background_sources(rng: np.random.Generator, mask: Mask, voxel: Sequence[fl
 def _shimmed(rng: np.random.Generator, field: Volume, mask: Mask, voxel: Sequence[float]) -> Volume:
     """The field less most of the constant, linear and, at times, quadratic part that fits it best in the mask."""
     p = [np.broadcast_to(a, field.shape) / np.float32(20) for a in grid(field.shape, voxel)]
-    terms = [np.ones_like(field), *p]
+    terms: list[np.ndarray] = [np.ones_like(field), *p]
     if rng.random() < 0.5:
         terms += [
             p[0] * p[1],

@@ -104,8 +104,8 @@ class Unwrap(Task):
             here, there = [slice(None)] * 3, [slice(None)] * 3
             here[a], there[a] = slice(0, -1), slice(1, None)
             h, t = tuple(here), tuple(there)
-            lacking = np.rint((true[t] - true[h] - wrapped[(a, *h)]) / (2 * np.pi))
-            label[(a, *h)] = np.where(mask[t] & mask[h], 1 + np.clip(lacking, -1, 1), -1).astype(np.int64)
+            lacking = np.rint((true[t] - true[h] - wrapped[a][h]) / (2 * np.pi))
+            label[a][h] = np.where(mask[t] & mask[h], 1 + np.clip(lacking, -1, 1), -1).astype(np.int64)
         return {"channels": channels, "label": label}
 
     def model(self) -> nn.Module:
