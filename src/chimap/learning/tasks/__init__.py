@@ -12,7 +12,6 @@ TASKS = {
     "unet": "chimap.learning.tasks.unet:PlainUNet",
     "background": "chimap.learning.tasks.background:Background",
     "inversion": "chimap.learning.tasks.inversion:Inversion",
-    "phase_inversion": "chimap.learning.tasks.phase_inversion:PhaseInversion",
     "unwrap": "chimap.learning.tasks.unwrap:Unwrap",
 }
 
