@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_nets import add, card
 
 from chimap.acquisition import Acquisition
 from chimap.cli import main
@@ -16,6 +15,7 @@ from chimap.errors import InputError
 from chimap.networks import cards, session
 from chimap.networks.ranges import check_ranges
 from chimap.networks.text import card_text, table
+from small_nets import add, card
 
 
 def make(tmp_path: Path, **changes: Any) -> cards.Card:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_nets import conv_net, down_up_net, scaled_net
 
 from chimap.errors import ChimapError, InputError
 from chimap.networks import session, tiles
+from small_nets import conv_net, down_up_net, scaled_net
 
 SHAPE = (23, 18, 21)
 # Sums of a few hundred float32 products in another order.
