@@ -8,20 +8,11 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.inversion._learned_inputs import (
-    CHANNELS,
-    GAIN,
-    NOISE_PPM,
-    STEPS_INPUT,
-    learned_inputs,
-    residual_filter,
-)
+from chimap.inversion._learned_inputs import CHANNELS, NOISE_PPM, STEPS_INPUT, learned_inputs
 from chimap.inversion._learned_refine import refined
+from chimap.inversion._learned_steps import Unrolled, network_step
 from chimap.networks.session import Network, load
-from chimap.networks.tiles import apply
-from chimap.numerics.box import working_box
-from chimap.numerics.dipole import dipole_kernel
-from chimap.numerics.fft import convolve, irfftn, rfftn
+from chimap.numerics.fft import convolve
 from chimap.offers import DEVIATION, RESIDUAL, offer
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
@@ -157,54 +148,26 @@ def learned_map(
 
     inputs = learned_inputs(local_field, mask, acq, noise=noise, magnitude=magnitude, r2star=r2star)
     progress(1, total)
-    box = working_box(mask, acq)
-    inside = box.crop(mask)
-    field, weights, x = box.crop(inputs.field), box.crop(inputs.weights), box.crop(inputs.start)
-    kernel = dipole_kernel(box.shape, acq.voxel_size_mm, acq.b0_dir)
-    inverse = residual_filter(kernel)
-    part = box.corner
-    channels = np.empty((CHANNELS, *inside[part].shape), np.float32)
-    channels[4] = weights[part]
-    channels[5], channels[6] = box.crop(inputs.guides[0])[part], box.crop(inputs.guides[1])[part]
-    channels[8] = inside[part]
-    channels[7] = np.float32(inputs.level) * channels[8]
-    here = inside[part]
-    error = np.zeros(here.shape, np.float32)
+    scan = Unrolled(inputs, mask, acq)
+    error = np.zeros(scan.here.shape, np.float32)
     for step in range(steps):
-        residual = convolve(x, kernel)
-        residual -= field
-        residual *= weights
-        channels[0] = x[part]
-        np.multiply(residual[part], np.float32(GAIN), out=channels[3])
-        spectrum = rfftn(residual)
-        del residual
-        gradient = irfftn(spectrum * kernel, box.shape)
-        np.multiply(gradient[part], np.float32(GAIN) * here, out=channels[1])
-        del gradient
-        spectrum *= inverse
-        np.multiply(irfftn(spectrum, box.shape)[part], here, out=channels[2])
-        del spectrum
-        vector = np.eye(steps, dtype=np.float32)[step]
-        correction, error = apply(
-            network, channels, memory_gb=memory_gb, mask=here, vectors={STEPS_INPUT: vector}
-        )
-        new = x[part]
-        new += correction
-        new -= np.float32(new[here].mean(dtype=np.float64))
-        new *= here
+        correction, error = network_step(network, scan.look(), scan.here, step, steps, memory_gb)
+        scan.move(correction)
         progress(step + 2, total)
     # The network gives the inverse softplus of a Laplace distribution's scale.
-    spread = np.zeros(box.shape, np.float32)
-    spread[part] = np.float32(LAPLACE) * (np.logaddexp(np.float32(0), error) + np.float32(CALM)) * here
+    spread = np.zeros(scan.box.shape, np.float32)
+    deviation = np.float32(LAPLACE) * (np.logaddexp(np.float32(0), error) + np.float32(CALM))
+    spread[scan.box.corner] = deviation * scan.here
+    x = scan.chi
     if refine:
-        x = refined(x, spread, field, weights, float(np.exp(inputs.level)), kernel, refine)
-        x -= np.float32(x[inside].mean(dtype=np.float64))
-        x *= inside
+        x = refined(x, spread, scan.field, scan.weights, float(np.exp(inputs.level)), scan.kernel, refine)
+        x -= np.float32(x[scan.inside].mean(dtype=np.float64))
+        x *= scan.inside
     progress(total, total)
-    residual = field - convolve(x, kernel)
-    residual *= inside
+    residual = scan.field - convolve(x, scan.kernel)
+    residual *= scan.inside
     scale = np.float32(inputs.scale)
-    return LearnedMap(*(box.restore(v) * scale * mask for v in (x, spread, residual)))
+    return LearnedMap(*(scan.box.restore(v) * scale * mask for v in (x, spread, residual)))
 
 
 def _steps_of(network: Network) -> int:

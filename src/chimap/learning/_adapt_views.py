@@ -8,20 +8,11 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
-from chimap.inversion._learned_inputs import (
-    CHANNELS,
-    GAIN,
-    NOISE_FLOOR,
-    NOISE_PPM,
-    STEPS_INPUT,
-    learned_inputs,
-    residual_filter,
-)
+from chimap.inversion._learned_inputs import NOISE_FLOOR, NOISE_PPM, learned_inputs
+from chimap.inversion._learned_steps import Unrolled, moved, network_step
 from chimap.networks.session import Network
-from chimap.networks.tiles import apply
-from chimap.numerics.box import Box, working_box
-from chimap.numerics.dipole import dipole_kernel
-from chimap.numerics.fft import convolve, irfftn, rfftn
+from chimap.numerics.box import Box
+from chimap.numerics.fft import convolve
 from chimap.numerics.harmonic import fill_harmonic
 from chimap.numerics.noise import data_weights
 from chimap.types import Mask, Volume
@@ -108,7 +99,8 @@ class View:
     def residual(self, network: Network, step: int, steps: int, memory_gb: float) -> Volume:
         """Field of the map after the last step less what was measured."""
         here = self.inside
-        chi = _moved(network, self.channels, here, step, steps, memory_gb)
+        correction, _ = network_step(network, self.channels, here, step, steps, memory_gb)
+        chi = moved(self.channels, correction, here)
         whole = np.zeros(self._box.shape, np.float32)
         whole[self._box.corner] = chi
         return convolve(whole, self._kernel)[self._box.corner] - self.field
@@ -137,41 +129,19 @@ def view_of(
     inputs = learned_inputs(
         given.field, given.mask, given.acq, noise=given.noise, magnitude=given.magnitude, r2star=given.r2star
     )
-    box = working_box(scan.mask, scan.acq)
-    part = box.corner
-    field, weights, x = box.crop(inputs.field), box.crop(inputs.weights), box.crop(inputs.start)
-    kernel = dipole_kernel(box.shape, scan.acq.voxel_size_mm, scan.acq.b0_dir)
-    here = box.crop(scan.mask)[part]
-    channels = np.empty((CHANNELS, *here.shape), np.float32)
-    channels[4] = weights[part]
-    channels[5], channels[6] = (box.crop(g)[part] for g in inputs.guides)
-    channels[8] = here
-    channels[7] = np.float32(inputs.level) * channels[8]
-    for step in range(steps):
-        residual = weights * (convolve(x, kernel) - field)
-        spectrum = rfftn(residual)
-        channels[0] = x[part]
-        channels[1] = np.float32(GAIN) * irfftn(spectrum * kernel, box.shape)[part] * here
-        channels[2] = irfftn(spectrum * residual_filter(kernel), box.shape)[part] * here
-        channels[3] = np.float32(GAIN) * residual[part]
-        if step + 1 < steps and network is not None:
-            x[part] = _moved(network, channels, here, step, steps, memory_gb)
+    unrolled = Unrolled(inputs, scan.mask, scan.acq)
+    box, part = unrolled.box, unrolled.box.corner
+    channels = unrolled.look()
+    if network is not None:
+        for step in range(steps - 1):
+            correction, _ = network_step(network, channels, unrolled.here, step, steps, memory_gb)
+            unrolled.move(correction)
+            channels = unrolled.look()
     return View(
         channels,
         box.crop(scan.field / np.float32(inputs.scale))[part],
         box.crop(np.where(told, scan.weights(), np.float32(0)))[part],
         inputs.scale,
         box,
-        kernel,
+        unrolled.kernel,
     )
-
-
-def _moved(
-    network: Network, channels: np.ndarray, here: Mask, step: int, steps: int, memory_gb: float
-) -> Volume:
-    """The map after a step."""
-    vector = np.eye(steps, dtype=np.float32)[step]
-    correction, _ = apply(network, channels, memory_gb=memory_gb, mask=here, vectors={STEPS_INPUT: vector})
-    new = channels[0] + correction
-    new -= np.float32(new[here].mean(dtype=np.float64))
-    return new * here
