@@ -5,7 +5,7 @@
 The procedural head lies a little differently in each stack (up to 2 mm and 3 degrees), its field computed for each angle to B0 on the
 fine grid; each scan has its own coil phase. Stacks have voxels three times as long as wide. Noise per k-space sample is the same in all
 scans: the three stacks together take as long as the isotropic scan, whose SNR in the first echo is `--snr`. All maps are made by the
-default preset with the same mask; errors are against the true susceptibility where all maps are valid. Seeds are fixed.
+default preset with the same mask; errors are against the true susceptibility where all maps are valid, two voxels below the surface. Seeds are fixed.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ MOTIONS = (
     Motion((1.5, -1.0, 0.8), (2.0, -1.5, 2.5)),
     Motion((-1.2, 0.6, 1.7), (-1.0, 3.0, 1.0)),
 )
+RIM = 2
+"""Voxels below the surface from which on maps are compared."""
 TE_S = {3.0: (0.005, 0.013, 0.021), 7.0: (0.004, 0.010, 0.016)}
 
 
@@ -132,7 +134,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         j = join_stacks(stacks, acq, regularisation=reg)
         seconds[reg], joined[reg] = time.perf_counter() - begin, j
         maps[f"joined {reg:g}"] = susceptibility(j.phase, j.magnitude, mask, acq)
-    valid = np.logical_and.reduce([m.mask for m in maps.values()])
+    # The rim, where background removal errs in all maps alike, would hide what the stacks differ in.
+    valid = ndimage.binary_erosion(np.logical_and.reduce([m.mask for m in maps.values()]), iterations=RIM)
     result: dict[str, Any] = {
         "voxel_mm": v,
         "fine_mm": args.fine,
