@@ -12,6 +12,7 @@ from chimap.background.lbv import lbv
 from chimap.background.pdf import pdf
 from chimap.numerics.box import Box
 from chimap.numerics.echoes import root_sum_of_squares
+from chimap.numerics.guides import log_magnitude, standardised
 from chimap.types import Mask, Progress, Volume, silent
 
 CHANNELS = (
@@ -82,7 +83,9 @@ def learned_inputs(
     depth = distance_transform_edt(np.pad(inside, 1), sampling=acq.voxel_size_mm)[1:-1, 1:-1, 1:-1]
     channels[4] = np.minimum(depth, DEEPEST_MM) / (DEEPEST_MM / 2)
     if magnitude is not None:
-        channels[5] = _contrast(box.crop(root_sum_of_squares(magnitude)), inside)
+        guide = log_magnitude(box.crop(root_sum_of_squares(magnitude)), inside)
+        if guide is not None:
+            channels[5] = standardised(guide, inside, least=1e-3)
     channels[6] = inside
     x, y, z = acq.b0_dir
     conditions = np.array(
@@ -95,15 +98,3 @@ def _soft(field: Volume, inside: Mask, scale: float) -> Volume:
     """The field about its median over `scale`, large values logarithmic; 0 outside."""
     middle = np.float32(np.median(field[inside])) if inside.any() else np.float32(0)
     return np.where(inside, 4 * np.arcsinh((field - middle) / np.float32(4 * scale)), np.float32(0))
-
-
-def _contrast(image: Volume, inside: Mask) -> Volume:
-    """Logarithm of an image with mean 0 and standard deviation 1 inside."""
-    largest = float(image[inside].max())
-    if largest <= 0:
-        return np.zeros(image.shape, np.float32)
-    out = np.log(np.maximum(image, np.float32(1e-3 * largest)))
-    values = out[inside]
-    spread = max(float(values.std(dtype=np.float64)), 1e-3)
-    out = (out - np.float32(values.mean(dtype=np.float64))) / np.float32(spread)
-    return np.where(inside, np.clip(out, -6, 6), np.float32(0))

@@ -9,7 +9,7 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.inversion.guided import guided
 from chimap.numerics.dipole import forward_field
-from chimap.numerics.echoes import root_sum_of_squares
+from chimap.numerics.guides import log_magnitude, standardised
 from chimap.numerics.noise import data_weights
 from chimap.types import Mask, Volume
 
@@ -84,12 +84,11 @@ def learned_inputs(
     deviation = float(np.median(np.abs(left[mask] - np.median(left[mask])))) / MEDIAN_OF_NORMAL
     guides = np.zeros((2, *mask.shape), np.float32)
     if magnitude is not None:
-        combined = root_sum_of_squares(magnitude)
-        largest = float(combined[mask].max())
-        if largest > 0:
-            guides[0] = _standard(np.log(np.maximum(combined, np.float32(1e-3 * largest))), mask)
+        guide = log_magnitude(magnitude, mask)
+        if guide is not None:
+            guides[0] = standardised(guide, mask)
     if r2star is not None:
-        guides[1] = _standard(r2star, mask)
+        guides[1] = standardised(r2star, mask)
     return Inputs(
         (start / np.float32(scale)).astype(np.float32, copy=False),
         local_field / np.float32(scale),
@@ -98,15 +97,6 @@ def learned_inputs(
         float(np.log(max(deviation, 1e-6) / scale)),
         scale,
     )
-
-
-def _standard(image: Volume, mask: Mask) -> Volume:
-    inside = image[mask]
-    spread = float(inside.std(dtype=np.float64))
-    if spread == 0:
-        return np.zeros_like(image)
-    out = (image - np.float32(inside.mean(dtype=np.float64))) / np.float32(spread)
-    return np.where(mask, np.clip(out, -6, 6), np.float32(0))
 
 
 def residual_filter(kernel: Volume) -> Volume:

@@ -30,6 +30,7 @@ class Unrolled:
     def __init__(self, inputs: Inputs, mask: Mask, acq: Acquisition):
         self.box = working_box(mask, acq)
         self.kernel = dipole_kernel(self.box.shape, acq.voxel_size_mm, acq.b0_dir)
+        self._inverse = residual_filter(self.kernel)
         self.inside = self.box.crop(mask)
         self.field, self.weights = self.box.crop(inputs.field), self.box.crop(inputs.weights)
         self.chi = self.box.crop(inputs.start)
@@ -54,7 +55,7 @@ class Unrolled:
         gradient = irfftn(spectrum * self.kernel, shape)
         np.multiply(gradient[part], np.float32(GAIN) * self.here, out=self.channels[1])
         del gradient
-        spectrum *= residual_filter(self.kernel)
+        spectrum *= self._inverse
         np.multiply(irfftn(spectrum, shape)[part], self.here, out=self.channels[2])
         return self.channels
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._total_variation import weighted_tv_map
-from chimap.numerics.echoes import root_sum_of_squares
-from chimap.numerics.guides import edge_directions
+from chimap.numerics.guides import edge_directions, log_magnitude
 from chimap.registry import method
 from chimap.types import Mask, Progress, Volume, silent
 
@@ -92,10 +89,9 @@ def guided(
         raise InputError(f"contrast is {contrast:g}; it must be positive", fix="Try 0.4")
     guides = [] if r2star is None else [r2star]
     if magnitude is not None:
-        magnitude = root_sum_of_squares(magnitude)
-        largest = float(magnitude[mask].max())
-        if largest > 0:
-            guides.append(np.log(np.maximum(magnitude, np.float32(1e-3 * largest))))
+        guide = log_magnitude(magnitude, mask)
+        if guide is not None:
+            guides.append(guide)
     return weighted_tv_map(
         local_field,
         mask,

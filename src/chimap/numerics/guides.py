@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from chimap.numerics.echoes import root_sum_of_squares
 from chimap.numerics.threads import jit, slabs
 from chimap.types import Mask, Volume
 
@@ -61,6 +62,29 @@ def edge_directions(
     weights = np.array([scales[0], scales[-1] if len(stack) > 1 else 0.0], np.float32)
     slabs(_directions, mask.shape[0], first, second, mask, inverse_h, weights, out)
     return out
+
+
+def log_magnitude(magnitude: Volume, mask: Mask) -> Volume | None:
+    """Logarithm of a magnitude from a thousandth of its largest value in the mask on; None where it is 0 throughout.
+
+    Echoes (x, y, z, echo) are combined as the root of their sum of squares.
+    """
+    magnitude = root_sum_of_squares(magnitude)
+    largest = float(magnitude[mask].max())
+    return np.log(np.maximum(magnitude, np.float32(1e-3 * largest))) if largest > 0 else None
+
+
+def standardised(image: Volume, mask: Mask, least: float = 0.0) -> Volume:
+    """An image with mean 0 and standard deviation 1 over the mask, within +-6, 0 outside and where it is constant.
+
+    A smaller deviation than `least` counts as that.
+    """
+    inside = image[mask]
+    spread = max(float(inside.std(dtype=np.float64)), least)
+    if spread == 0:
+        return np.zeros_like(image)
+    out = (image - np.float32(inside.mean(dtype=np.float64))) / np.float32(spread)
+    return np.where(mask, np.clip(out, -6, 6), np.float32(0))
 
 
 @jit("UniTuple(f4, 3)(f4[:,:,::1], b1[:,:,::1], f4[::1], i8, i8, i8)")

@@ -13,12 +13,11 @@ from chimap.learning.synthetic.fields import blob, grid, random_field
 from chimap.learning.synthetic.measure import random_acquisition
 from chimap.learning.synthetic.scene import random_scene
 from chimap.numerics.dipole import forward_field
+from chimap.simulate.tissue import AIR_PPM
 from chimap.types import Mask, Volume
 
 BEYOND = 12
 """Voxels on each side of the grid where sources of the background may lie."""
-AIR_PPM = 9.4
-"""Air against tissue."""
 
 
 @dataclass(frozen=True)

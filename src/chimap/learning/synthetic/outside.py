@@ -15,10 +15,9 @@ from chimap.learning.synthetic.scene import random_scene
 from chimap.numerics.dipole import dipole_kernel, forward_field
 from chimap.numerics.fft import convolve, frequencies, next_fast_shape
 from chimap.numerics.harmonic import solid_harmonics
+from chimap.simulate.tissue import AIR_PPM
 from chimap.types import Mask, Volume
 
-AIR_PPM = 9.4
-"""Of air, relative to tissue."""
 SOFT = 0.8
 """Standard deviation in voxels by which the sources outside are blurred."""
 

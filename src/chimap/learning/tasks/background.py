@@ -11,7 +11,7 @@ from torch import nn
 from chimap.background._learned_inputs import CHANNELS, CONDITIONS, learned_inputs
 from chimap.learning.export import export_onnx
 from chimap.learning.synthetic.outside import total_sample
-from chimap.learning.tasks.base import Batch, Panel, Sample, Task, turned
+from chimap.learning.tasks.base import Batch, Panel, Sample, Task, roughness, turned
 from chimap.learning.unet import UNet
 
 
@@ -69,9 +69,7 @@ class Background(Task):
         unit = (norm * (first + 0.02 * norm)).sqrt()
         mean = unit / size.sqrt()
         d = _centred(predicted - left, mask)
-        rough = sum(
-            (torch.diff(d, dim=a).abs().sum() for a in range(3)), start=torch.zeros((), device=d.device)
-        )
+        rough = roughness(d)
         total = (d**2).sum().sqrt() / unit + 0.5 * d.abs().sum() / size / mean + 0.2 * rough / size / mean
         return total, {
             "nrmse": 100 * float((d.detach() ** 2).sum().sqrt() / norm),

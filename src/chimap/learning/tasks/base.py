@@ -73,3 +73,9 @@ def turned(
         v = sample[name][order]
         out[name] = (v if name == "voxel" else v * signs).astype(sample[name].dtype)
     return out
+
+
+def roughness(error: torch.Tensor) -> torch.Tensor:
+    """Sum of the absolute differences to neighbours along all three axes."""
+    none = torch.zeros((), device=error.device)
+    return sum((torch.diff(error, dim=a).abs().sum() for a in range(3)), start=none)

@@ -13,7 +13,7 @@ from chimap.inversion._learned_inputs import CHANNELS, GAIN, learned_inputs, res
 from chimap.learning.export import export_onnx
 from chimap.learning.layers import Step, StepConv3d, enlarged
 from chimap.learning.synthetic import local_sample
-from chimap.learning.tasks.base import Batch, Panel, Sample, Task, turned
+from chimap.learning.tasks.base import Batch, Panel, Sample, Task, roughness, turned
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import next_fast_shape
 
@@ -165,9 +165,7 @@ class Inversion(Task):
             d = x - truth
             total = total + weight * ((d**2).sum().sqrt() / unit + 0.5 * d.abs().sum() / size / mean)
         d = maps[-1] - truth
-        rough = sum(
-            (torch.diff(d, dim=a).abs().sum() for a in range(3)), start=torch.zeros((), device=d.device)
-        )
+        rough = roughness(d)
         total = total + 0.5 * rough / size / mean / 3
         spread = F.softplus(error) + 0.01
         foretold = ((d.detach().abs() / spread + spread.log()) * mask).sum() / size

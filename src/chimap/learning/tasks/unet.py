@@ -13,7 +13,7 @@ from chimap.inversion.unet import CHANNELS, GAIN, unet_inputs
 from chimap.learning.export import export_onnx
 from chimap.learning.synthetic import local_sample
 from chimap.learning.synthetic.measure import random_acquisition
-from chimap.learning.tasks.base import Batch, Panel, Sample, Task
+from chimap.learning.tasks.base import Batch, Panel, Sample, Task, roughness
 from chimap.learning.unet import UNet
 
 
@@ -68,9 +68,7 @@ class PlainUNet(Task):
         norm = (truth**2).sum().sqrt() + 1e-3 * size.sqrt()
         mean = norm / size.sqrt()
         d = found - truth
-        rough = sum(
-            (torch.diff(d, dim=a).abs().sum() for a in range(3)), start=torch.zeros((), device=d.device)
-        )
+        rough = roughness(d)
         total = (d**2).sum().sqrt() / norm + 0.5 * d.abs().sum() / size / mean + 0.15 * rough / size / mean
         return total, {"nrmse": 100 * float((d.detach() ** 2).sum().sqrt() / norm)}
 
