@@ -9,6 +9,12 @@ import numpy as np
 from chimap.numerics.harmonic import fill_harmonic
 from chimap.types import Mask, Volume
 
+LEAST_PPM = 0.0025
+"""Error of a field that a noise map never knows of, from what voxels hide: without it a scan of little noise is hardly regularised.
+
+With white noise of 0.3 to 8 ppb on two simulated heads, the best weight of the total variation goes as noise^2 plus such a constant.
+"""
+
 
 def median_noise(noise: Volume, mask: Mask) -> float:
     """Median of the noise where it is known; 0 where it is nowhere."""
@@ -34,7 +40,7 @@ def repaired(
 
 
 def data_weights(mask: Mask, noise: Volume | None, default_ppm: float, floor: float) -> tuple[Volume, float]:
-    """Squared weights ``(s0 / s)^2`` of the field, at most 1, and the typical standard deviation s0 in ppm.
+    """Squared weights ``(s0 / s)^2`` of the field, at most 1, and its typical standard deviation in ppm: s0 and `LEAST_PPM` together.
 
     Parameters
     ----------
@@ -55,4 +61,4 @@ def data_weights(mask: Mask, noise: Volume | None, default_ppm: float, floor: fl
     with np.errstate(divide="ignore"):
         w2 = np.float32(s0**2) / (noise * noise + extra)
     w2 = np.where(mask & (noise > 0), np.minimum(w2, np.float32(1)), np.float32(0))
-    return w2, s0
+    return w2, float(np.hypot(s0, LEAST_PPM))
