@@ -22,9 +22,9 @@ from chimap.acquisition import Acquisition
 from chimap.cli import _finds, _stage
 from chimap.errors import InputError
 from chimap.io.colours import save_colours
-from chimap.io.directions import directions_of_files, read_directions, voxel_vectors
+from chimap.io.directions import FRAMES, directions_of_files, read_directions, read_vectors
 from chimap.io.geometry import voxel_size
-from chimap.io.nifti import load_volume, make_folder, read_header, save_volume, whole_file, write_json
+from chimap.io.nifti import make_folder, read_header, save_volume, whole_file, write_json
 from chimap.pipeline.measure import Measure, append_log, plain
 
 SUMMARY = "susceptibility tensor from the local fields of several head positions"
@@ -71,7 +71,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--v1", metavar="NII", help="fibre directions, (x, y, z, 3), on the same grid")
     add(
-        "--v1-frame", choices=("voxel", "fsl", "world"), default="voxel",
+        "--v1-frame", choices=FRAMES, default="voxel",
         help="axes of --v1: voxel axes; those as FSL has them; right, front, up (default: voxel)",
     )  # fmt: skip
     add("--guide", metavar="NII", help="image on the same grid whose edges the tensor may have")
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     if args.guide:
         arrays["guide"] = _stage.read(args.guide, like)
     if args.v1:
-        arrays["axis"] = _vectors(args, like)
+        arrays["axis"] = read_vectors(args.v1, header.shape, args.v1_frame)
     acqs = [Acquisition((0.02,), 3.0, tuple(h), voxel_size(header.affine)) for h in directions]
     numbers = {name: getattr(args, name) for name, *_ in _NUMBERS}
     with console.stage("sti", args.model) as bar:
@@ -166,14 +166,6 @@ def _directions(args: argparse.Namespace) -> tuple[np.ndarray, str]:
             fix="Give one a field",
         )
     return directions, "table"
-
-
-def _vectors(args: argparse.Namespace, like: tuple[str, tuple[int, ...]]) -> np.ndarray:
-    data, affine = load_volume(args.v1, ndim=4)
-    if data.shape != (*like[1][:3], 3):
-        raise InputError(f"the shape {data.shape} is not {(*like[1][:3], 3)}", file=args.v1,
-                         fix="Give three components a voxel, on the grid of the fields")  # fmt: skip
-    return voxel_vectors(np.nan_to_num(data), affine, args.v1_frame)
 
 
 def _facts(

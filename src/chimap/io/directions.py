@@ -10,10 +10,12 @@ import numpy as np
 from chimap import textfile
 from chimap.errors import InputError
 from chimap.io.geometry import b0_direction
-from chimap.io.nifti import read_header
+from chimap.io.nifti import load_volume, read_header
 
 KEY = "B0_dir"
 """In a sidecar: three numbers along the voxel axes."""
+FRAMES = ("voxel", "fsl", "world")
+"""Conventions of a file of vectors, see `voxel_vectors`."""
 
 
 def read_directions(path: str | Path) -> np.ndarray:
@@ -99,3 +101,22 @@ def voxel_vectors(vectors: np.ndarray, affine: np.ndarray, frame: str) -> np.nda
     if frame == "fsl" and np.linalg.det(axes) > 0:
         return vectors * np.array([-1, 1, 1], np.float32)
     return vectors
+
+
+def read_vectors(path: str | Path, shape: Sequence[int], frame: str) -> np.ndarray:
+    """Vectors (x, y, z, 3) of a file on a grid of `shape`, along its voxel axes; 0 for what is no number.
+
+    Raises
+    ------
+    InputError
+        If the file has another shape.
+    """
+    data, affine = load_volume(path, ndim=4)
+    expected = (*(int(n) for n in shape[:3]), 3)
+    if data.shape != expected:
+        raise InputError(
+            f"the shape {data.shape} is not {expected}",
+            file=path,
+            fix="Give three components a voxel, on the same grid",
+        )
+    return voxel_vectors(np.nan_to_num(data), affine, frame)
