@@ -7,7 +7,8 @@ import pytest
 
 from chimap.learning.synthetic import local_sample, random_scene
 from chimap.learning.synthetic.fields import blob, grid, random_field, tube
-from chimap.learning.synthetic.measure import averaged, random_acquisition
+from chimap.learning.synthetic.measure import random_acquisition
+from chimap.learning.synthetic.sampling import FACTORS, at_points, averaged, cut, nearest
 from chimap.numerics.dipole import forward_field
 
 SHAPE = (24, 26, 22)
@@ -93,3 +94,43 @@ def test_averages_over_blocks_keep_the_mean():
     assert averaged(v, 2).shape == (4, 3, 2)
     assert averaged(v, 2).mean() == pytest.approx(v.mean(), rel=1e-6)
     assert averaged(v, 1) is v
+
+
+@pytest.mark.parametrize("way", list(FACTORS))
+def test_every_way_of_sampling_gives_a_field_near_that_of_its_truth(way):
+    """Aliasing and partial volume part them by some tenths, never more than noise of another object would."""
+    parted = []
+    for seed in range(12):
+        s = local_sample(np.random.default_rng(seed), SHAPE, sampling={way: 1.0})
+        assert s.chi_ppm.shape == SHAPE and np.isfinite(s.field_ppm).all() and not s.field_ppm[~s.mask].any()
+        own = forward_field(s.chi_ppm, s.acq, pad=1.5)[s.mask]
+        parted.append(np.corrcoef(own, s.field_ppm[s.mask])[0, 1])
+    assert np.median(parted) > 0.85
+
+
+def _wave(shape, first=0.0, step=1.0):
+    x, y, z = np.meshgrid(*[first + step * np.arange(n) for n in shape], indexing="ij")
+    turn = 2 * np.pi / 24
+    return (np.cos(2 * turn * x) + 0.5 * np.sin(turn * (y - 3 * z))).astype(np.float32)
+
+
+def test_a_coarse_wave_is_the_same_cut_in_k_space_and_at_points():
+    fine, offset = _wave((24, 24, 24)), np.array([0.3, 0.3, 0.3])
+    expected = _wave((16, 16, 16), 0.3, 1.5)
+    np.testing.assert_allclose(cut(fine, (16, 16, 16), offset), expected, atol=2e-6)
+    inner = (slice(3, -3),) * 3
+    np.testing.assert_allclose(at_points(fine, (16, 16, 16), offset)[inner], expected[inner], atol=0.02)
+
+
+def test_what_is_finer_than_a_voxel_is_lost_in_k_space_and_aliased_at_points():
+    fine = np.zeros((24, 24, 24), np.float32)
+    fine += np.cos(2 * np.pi * 10 / 24 * np.arange(24))[:, None, None]
+    assert np.abs(cut(fine, (16, 16, 16), (0, 0, 0))).max() < 1e-5
+    assert at_points(fine, (16, 16, 16), (0, 0, 0)).std() > 0.1
+
+
+def test_nearest_voxels_of_a_mask():
+    mask = np.zeros((24, 24, 24), bool)
+    mask[6:18] = True
+    near = nearest(mask, (16, 16, 16), (0.25, 0.25, 0.25))
+    assert near[4:12].all() and not near[:4].any() and not near[12:].any()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy.ndimage import binary_erosion
 
 from chimap.acquisition import Acquisition
 from chimap.learning.synthetic.fields import random_field
+from chimap.learning.synthetic.sampling import FACTORS, at_points, averaged, chosen, cut, nearest
 from chimap.learning.synthetic.scene import Scene, random_scene
 from chimap.numerics.dipole import forward_field
 from chimap.types import Mask, Volume
@@ -57,16 +58,12 @@ def random_acquisition(rng: np.random.Generator, anisotropy: float = 0.3) -> Acq
     return Acquisition(te, b0_t, b0_dir=tuple(b0), voxel_size_mm=tuple(voxel))
 
 
-def averaged(volume: np.ndarray, factor: int) -> np.ndarray:
-    """Means over blocks of `factor` voxels on each axis."""
-    if factor == 1:
-        return volume
-    a, b, c = (n // factor for n in volume.shape)
-    return volume.reshape(a, factor, b, factor, c, factor).mean((1, 3, 5), dtype=np.float32)
-
-
 def local_sample(
-    rng: np.random.Generator, shape: Sequence[int], fine: float = 0.35, acq: Acquisition | None = None
+    rng: np.random.Generator,
+    shape: Sequence[int],
+    fine: float = 0.35,
+    acq: Acquisition | None = None,
+    sampling: Mapping[str, float] | None = None,
 ) -> LocalSample:
     """One random object as a scan sees it.
 
@@ -79,19 +76,27 @@ def local_sample(
         Share of samples whose field is made on a grid twice as fine and averaged over the voxel.
     acq : Acquisition, optional
         Default: one of `random_acquisition`.
+    sampling : dict of float, optional
+        Instead of `fine`: shares of the ways in `chimap.learning.synthetic.sampling`.
     """
     acq = acq or random_acquisition(rng)
-    factor = 2 if rng.random() < fine else 1
+    way = chosen(rng, sampling or {"mean": fine, "voxel": 1 - fine})
+    factor = FACTORS[way]
     x, y, z = (v / factor for v in acq.voxel_size_mm)
     voxel = (x, y, z)
-    scene = random_scene(rng, [n * factor for n in shape], voxel, 2 * factor)
+    scene = random_scene(rng, [round(n * factor) for n in shape], voxel, round(2 * factor))
     if rng.random() < 0.3:
         # The same object with weaker or stronger susceptibility.
         scene = replace(
             scene, chi_ppm=scene.chi_ppm * np.float32(np.exp(rng.uniform(np.log(0.25), np.log(4))))
         )
     rates = scene.r2star * np.float32(acq.b0_t / 3)
-    field, chi, mask, m0, r2star = _voxels(scene, replace(acq, voxel_size_mm=voxel), rates, factor)
+    fine_acq = replace(acq, voxel_size_mm=voxel)
+    if way in ("points", "scanner"):
+        offset = rng.uniform(0, factor - 1, 3).tolist()
+        field, chi, mask, m0, r2star = _sampled(scene, fine_acq, rates, shape, offset, way == "scanner")
+    else:
+        field, chi, mask, m0, r2star = _voxels(scene, fine_acq, rates, int(factor))
     if rng.random() < 0.35:
         field = field + _left_over(rng, acq, mask)
     te = float(np.mean(acq.te_s))
@@ -137,6 +142,31 @@ def _voxels(scene: Scene, acq: Acquisition, rates: np.ndarray, factor: int) -> t
     seen = averaged(weight * field, factor) / total
     m0, r2star = averaged(scene.m0, factor) / per, averaged(rates, factor) / per
     return seen, averaged(scene.chi_ppm, factor), mask, m0, r2star
+
+
+def _sampled(
+    scene: Scene,
+    acq: Acquisition,
+    rates: np.ndarray,
+    shape: Sequence[int],
+    offset: Sequence[float],
+    scanner: bool,
+) -> tuple[np.ndarray, ...]:
+    """As `_voxels` at the voxels' centres; with `scanner` the field is that of the signal whose k-space is cut."""
+    field = forward_field(scene.chi_ppm, acq, pad=1.35)
+    weight = scene.m0 * np.exp(-np.float32(np.mean(acq.te_s)) * rates)
+    signal = cut(weight, shape, offset)
+    mask = nearest(scene.mask, shape, offset)
+    if scanner:
+        least = np.float32(0.2) * np.median(signal[mask])
+        seen = cut(weight * field, shape, offset) / np.maximum(signal, least)
+    else:
+        seen = at_points(field, shape, offset)
+    chi = at_points(scene.chi_ppm, shape, offset)
+    r2star = np.clip(cut(rates, shape, offset), 0.5, None)
+    # The density that gives the signal that was cut.
+    m0 = np.maximum(signal, np.float32(1e-4)) * np.exp(np.float32(np.mean(acq.te_s)) * r2star)
+    return seen, chi, mask, m0, r2star
 
 
 def _left_over(rng: np.random.Generator, acq: Acquisition, mask: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ from scipy.ndimage import distance_transform_edt
 
 from chimap.acquisition import Acquisition
 from chimap.learning.synthetic.fields import blob, grid, random_field, tube
-from chimap.learning.synthetic.measure import averaged, mask_with_errors, random_acquisition, with_garbage
+from chimap.learning.synthetic.measure import mask_with_errors, random_acquisition, with_garbage
+from chimap.learning.synthetic.sampling import averaged
 from chimap.learning.synthetic.scene import random_scene
 from chimap.numerics.dipole import dipole_kernel, forward_field
 from chimap.numerics.fft import convolve, frequencies, next_fast_shape

@@ -39,7 +39,8 @@ class Correction(nn.Module):
         self.up2 = StepConv3d(steps, w[2], w[1], 1)
         self.mid2 = StepConv3d(steps, w[1], w[1])
         self.up1 = StepConv3d(steps, w[1], w[0], 1)
-        self.leave = StepConv3d(steps, w[0], w[0])
+        self.leave1 = StepConv3d(steps, w[0], w[0])
+        self.leave2 = StepConv3d(steps, w[0], w[0])
         self.out = StepConv3d(steps, w[0], 2, 1, zero=True)
 
     def forward(self, x: torch.Tensor, step: Step) -> torch.Tensor:
@@ -52,7 +53,8 @@ class Correction(nn.Module):
         b = F.relu(b + enlarged(self.up2(c, step)))
         b = b + F.relu(self.mid2(b, step))
         a = F.relu(a + enlarged(self.up1(b, step)))
-        a = a + F.relu(self.leave(a, step))
+        a = a + F.relu(self.leave1(a, step))
+        a = a + F.relu(self.leave2(a, step))
         return self.out(a, step)
 
 
@@ -80,18 +82,19 @@ class Dipole:
 class Inversion(Task):
     """Train `Correction` within the steps that inference makes.
 
-    [data] shape = [56, 56, 56]
+    [data] shape = [56, 56, 56], sampling = {voxel = 0.65, mean = 0.35}
     [network] steps = 3, width = 16, deep = 48
     """
 
     def __init__(self, data, network):  # type: ignore[no-untyped-def]
         super().__init__(data, network)
         self.shape = tuple(self.data.get("shape", (56, 56, 56)))
+        self.sampling = self.data.get("sampling")
         self.steps = int(self.settings.get("steps", 3))
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """A random object, measured and prepared as inference prepares a scan."""
-        s = local_sample(rng, self.shape)
+        s = local_sample(rng, self.shape, sampling=self.sampling)
         prepared = learned_inputs(
             s.field_ppm,
             s.mask,
