@@ -39,6 +39,21 @@ def test_join(tmp_path, capsys):
     # A second time it is refused, before anything is computed.
     assert main(["join", *given, str(out), "--subject", "a1", *TE]) == 2
     assert "is there already" in capsys.readouterr().err
+    # And it goes through the whole chain.
+    words = [
+        "run",
+        str(out),
+        str(tmp_path / "chi"),
+        "--preset",
+        "fast",
+        "--method-mask",
+        "threshold",
+        "--quiet",
+    ]
+    assert main(words) == 0, capsys.readouterr().err
+    chi, affine = load_volume(next((tmp_path / "chi").rglob("*_Chimap.nii.gz")))
+    assert chi.shape == (27, 27, 27) and chi.std() > 0
+    np.testing.assert_allclose(affine, centred((27, 27, 27), (2, 2, 2)), atol=1e-5)
 
 
 def test_average_and_its_aligned_repeats(tmp_path):
