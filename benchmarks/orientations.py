@@ -5,7 +5,7 @@
 A head is scanned in `count` positions (3 T, eight echoes from 5 to 40 ms), each scan with its own noise, receiver and shim. The table starts from
 
     field   the true local field with the noise that the echoes' phase leaves at best (two unknowns a voxel, all echoes weighted by signal)
-    phase   the field from wrapped phase, less its background, which a simulation knows
+    phase   the field from wrapped phase, less its background, which a simulation knows; without the outermost layer of the brain
     chain   the field from wrapped phase, its background removed by the preset's method, in a mask that chimap makes
 
 Motion is found by registration of the magnitudes, unless --known-motion takes it from the simulation. One orientation is inverted by `tv` and `guided`,
@@ -67,7 +67,8 @@ def given(scan: SimulatedScan, acq: chimap.Acquisition, start: str, seed: int) -
         field, noise, mask = local.field_ppm, local.noise_ppm, local.mask
     else:
         field = (total.field_ppm - (scan.total_field_ppm - scan.local_field_ppm)) * mask
-        noise = total.noise_ppm
+        # In the outer layer the background varies within a voxel, so that its mean is not what the phase holds: such data do not count.
+        noise = np.where(binary_erosion(mask), total.noise_ppm, np.float32(0))
     assert noise is not None
     return Given(field, noise, mask, magnitude, motion), r2star
 
