@@ -7,7 +7,7 @@ import pytest
 from phase_scans import ellipsoid, scan, steps
 from scipy import ndimage
 
-from chimap import registry
+from chimap import Acquisition, registry
 from chimap.errors import InputError
 from chimap.phase._graph import Graph
 from chimap.phase._merge import merge
@@ -137,3 +137,10 @@ def test_errors_say_what_to_do():
         regions(s.phase, s.mask, s.acq, bins=1)
     with pytest.raises(InputError, match="template echo 0"):
         regions(s.phase, s.mask, s.acq, template_echo=0)
+
+
+def test_phase_of_a_single_region_comes_back():
+    acq = Acquisition((0.004, 0.008), 3.0)
+    phase = np.full((6, 6, 6, 2), 0.5, np.float32)
+    mask = np.ones(phase.shape[:3], bool)
+    np.testing.assert_array_equal(regions(phase, mask, acq), phase)

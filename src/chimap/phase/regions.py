@@ -120,7 +120,7 @@ def interfaces(
         sums.append(np.stack([weight, weight * (phase[v] - phase[w]) / TWO_PI]))
     key, inverse = np.unique(np.concatenate(keys), return_inverse=True)
     values = np.concatenate(sums, axis=1)
-    weight, gap = (np.bincount(inverse, values[n], key.size) for n in range(2))
+    weight, gap = (np.bincount(inverse, values[n], key.size).astype(np.float64) for n in range(2))
     return (key // count).astype(np.int32), (key % count).astype(np.int32), weight, gap
 
 
