@@ -46,6 +46,8 @@ class Inputs:
         Logarithm of what the first map leaves unexplained over `scale`: mostly noise, whether the scan states it or not.
     scale : float
         Mean absolute deviation of the first map in ppm, so that a stronger object of the same form gives the same input.
+    mean_ppm : float
+        Mean of the first map inside the mask, taken off `start`.
     """
 
     start: Volume
@@ -54,6 +56,7 @@ class Inputs:
     guides: np.ndarray
     level: float
     scale: float
+    mean_ppm: float
 
 
 def learned_inputs(
@@ -76,8 +79,8 @@ def learned_inputs(
         r2star=r2star,
         iterations=iterations,
     )
-    inside = start[mask]
-    start = np.where(mask, start - np.float32(inside.mean(dtype=np.float64)), np.float32(0))
+    mean = float(start[mask].mean(dtype=np.float64))
+    start = np.where(mask, start - np.float32(mean), np.float32(0))
     scale = max(float(np.abs(start[mask]).mean(dtype=np.float64)), 1e-4)
     weights, _ = data_weights(mask, noise, NOISE_PPM, NOISE_FLOOR)
     left = forward_field(start, acq, pad=PAD) - local_field
@@ -96,6 +99,7 @@ def learned_inputs(
         guides,
         float(np.log(max(deviation, 1e-6) / scale)),
         scale,
+        mean,
     )
 
 

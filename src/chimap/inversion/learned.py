@@ -93,7 +93,7 @@ def learned(
     Returns
     -------
     (x, y, z) float32
-        Susceptibility in ppm, 0 outside the mask, with mean 0 inside.
+        Susceptibility in ppm, 0 outside the mask; its mean inside, which the field does not tell, is that of `guided`.
 
     Raises
     ------
@@ -167,7 +167,9 @@ def learned_map(
     residual = scan.field - convolve(x, scan.kernel)
     residual *= scan.inside
     scale = np.float32(inputs.scale)
-    return LearnedMap(*(scan.box.restore(v) * scale * mask for v in (x, spread, residual)))
+    chi, deviation, residual = (scan.box.restore(v) * scale * mask for v in (x, spread, residual))
+    chi[mask] += np.float32(inputs.mean_ppm)
+    return LearnedMap(chi, deviation, residual)
 
 
 def _steps_of(network: Network) -> int:
