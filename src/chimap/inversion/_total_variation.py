@@ -5,20 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 from chimap.acquisition import Acquisition
-from chimap.errors import InputError
+from chimap.errors import InputError, warn
 from chimap.inversion._outside import quiet_beyond
+from chimap.inversion._spheres import Filtered, filtered, spheres_of
 from chimap.numerics.box import working_box
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.directional import directional_adjoint, directional_update
 from chimap.numerics.fft import irfftn, rfftn
-from chimap.numerics.noise import data_weights
+from chimap.numerics.noise import data_weights, repaired
 from chimap.numerics.threads import jit, slabs
 from chimap.numerics.tv import gradient_power, tv_adjoint, tv_update
 from chimap.types import Mask, Progress, Volume
 
-MU_DATA = 0.2
-MU_OUTSIDE = 0.003
+MU = (0.2, 0.003)
+"""Penalties of the splittings of the field and of the map."""
+MU_SPHERES = (0.1, 0.0003)
+"""The same where means over spheres are taken off: the second one would hold low frequencies, of which the data then say little, where they are."""
 RELAX = 1.7
+RADII = 3
+"""Sizes of the spheres of `smv_mm`, the six neighbours besides."""
+LEAST_SHARE = 0.3
+"""Of the mask's voxels that must have a sphere, or there are too few data left."""
+UNRELIABLE = 25.0
+"""Before spheres average over them, voxels whose noise exceeds so many times its median are filled in harmonically."""
 REWEIGHT = (6, 12)
 """Iterations after which the data weights are made again from the residuals; then they stay."""
 
@@ -38,6 +47,7 @@ def weighted_tv_map(
     tolerance: float,
     iterations: int,
     progress: Progress,
+    smv_mm: float = 0.0,
     edges: Volume | None = None,
     directions: np.ndarray | None = None,
 ) -> Volume:
@@ -47,13 +57,15 @@ def weighted_tv_map(
     """
     if (
         min(lam, tau, noise_ppm, tolerance) <= 0
-        or min(noise_floor, outliers, outside_ppm) < 0
+        or min(noise_floor, outliers, outside_ppm, smv_mm) < 0
         or iterations < 1
     ):
         raise InputError(
             "lam, tau, noise_ppm, tolerance and iterations must be positive,"
-            " noise_floor, outliers and outside_ppm not negative"
+            " noise_floor, outliers, outside_ppm and smv_mm not negative"
         )
+    if smv_mm:
+        local_field = repaired(local_field, noise, mask, UNRELIABLE, acq.voxel_size_mm)
     w2, typical = data_weights(mask, noise, noise_ppm, noise_floor)
     spared = 1.0 if edges is None else float(edges[mask].mean(dtype=np.float64))
     # Everything is scaled by typical^2: weights become at most 1.
@@ -62,6 +74,7 @@ def weighted_tv_map(
         mask,
         acq,
         w2,
+        smv_mm=smv_mm,
         misfit=outliers * typical or np.inf,
         weight=lam * typical**2 / spared,
         edges=edges,
@@ -80,6 +93,7 @@ def minimise_tv(
     acq: Acquisition,
     w2: Volume,
     *,
+    smv_mm: float = 0.0,
     misfit: float,
     weight: float,
     edges: Volume | None = None,
@@ -102,6 +116,9 @@ def minimise_tv(
         B0 direction and voxel size.
     w2 : (x, y, z) float32
         Squared data weights, 0 to 1.
+    smv_mm : float
+        With a radius in mm, data and model are both taken less their means over spheres of at most this size
+        (`chimap.inversion._spheres`). 0: as they are.
     misfit : float
         After the iterations `REWEIGHT` the weights of voxels with a weighted residual ``r`` in ppm are divided by
         ``1 + (r / misfit)^2``. Infinite: never.
@@ -126,9 +143,6 @@ def minimise_tv(
     component, since its dual is a function of it. Over-relaxed (Eckstein and Bertsekas 1992, doi:10.1007/BF01581204).
     """
     box = working_box(mask, acq)
-    a = box.crop(w2)
-    a /= a + np.float32(MU_DATA)
-    target = box.crop(field)
     inside = box.crop(mask)
     inverse_h = (1 / np.asarray(acq.voxel_size_mm)).astype(np.float32)
     mu = np.float32(weight / tau)
@@ -141,13 +155,28 @@ def minimise_tv(
     kernel = dipole_kernel(box.shape, acq.voxel_size_mm, acq.b0_dir)
     scale = gradient_power(box.shape, acq.voxel_size_mm)
     scale *= mu
-    scale += np.float32(MU_DATA) * kernel * kernel
-    scale += np.float32(MU_OUTSIDE)
+    if smv_mm:
+        data = filtered(field, mask, acq, box, kernel, spheres_of(smv_mm, RADII, acq))
+        if data.share < LEAST_SHARE:
+            warn(
+                f"only {100 * data.share:.0f} % of the mask's voxels have all their neighbours inside it: the field is inverted "
+                "without taking means over spheres off (smv_mm 0)"
+            )
+            smv_mm = 0
+    if not smv_mm:
+        target = box.crop(field)
+        data = Filtered([kernel], [target.copy()], np.ones(box.shape, np.uint8), target)
+    mu_data, mu_outside = map(np.float32, MU_SPHERES if smv_mm else MU)
+    a = box.crop(w2)
+    a /= a + mu_data
+    for kernel in data.kernels:
+        scale += mu_data * kernel * kernel
+    scale += mu_outside
     np.reciprocal(scale, out=scale)
     held = np.ones(box.shape, np.float32)  # share of the map that its proximal step keeps
 
     p = np.zeros((3, *box.shape), np.float32)
-    q = target.copy()  # z2 - u2, starting from z2 = f, u2 = 0
+    split = data.fields  # of each part z2 - u2, starting from z2 = f, u2 = 0
     u = np.zeros(box.shape, np.float32)
     r = np.zeros(box.shape, np.float32)  # the map's own copy plus its dual
     work = np.zeros(box.shape, np.float32)
@@ -156,30 +185,36 @@ def minimise_tv(
     done, change = 0, np.inf
     least = REWEIGHT[-1] + 1
     while done < iterations and (change >= tolerance or done < least):
-        spectrum = rfftn(q)
-        spectrum *= kernel
-        spectrum *= np.float32(MU_DATA)
+        spectrum = np.zeros(scale.shape, np.complex64)
+        for kernel, q in zip(data.kernels, split, strict=True):
+            one = rfftn(q)
+            one *= kernel
+            spectrum += one
+            del one
+        spectrum *= mu_data
         if done:
             if along is None:
                 tv_adjoint(p, radius, inverse_h, work)
             else:
                 directional_adjoint(p, along, tau, inverse_h, work)
-            slabs(_gather, box.shape[0], work, r, held, mu)
+            slabs(_gather, box.shape[0], work, r, held, mu, mu_outside)
             part = rfftn(work)
             spectrum += part
             del part
         spectrum *= scale
         new = irfftn(spectrum.copy(), box.shape)
-        spectrum *= kernel
-        fitted = irfftn(spectrum, box.shape)
+        again = done + 1 in REWEIGHT and np.isfinite(misfit)
+        for mine, (kernel, q) in enumerate(zip(data.kernels, split, strict=True), 1):
+            fitted = irfftn(spectrum * kernel, box.shape)
+            slabs(_data_step, box.shape[0], fitted, q, u, a, data.target, data.part, np.uint8(mine))
+            if again:
+                _reweight(a, box.crop(w2), fitted, data, mine, misfit, mu_data)
+            del fitted
         del spectrum
-        slabs(_step, box.shape[0], fitted, q, u, a, target, new, chi, r, held, inside, sums)
+        slabs(_map_step, box.shape[0], new, chi, r, held, inside, sums)
         done += 1
-        if done in REWEIGHT and np.isfinite(misfit):
-            _reweight(a, box.crop(w2), fitted, target, misfit)
         if done == REWEIGHT[0] and quiet_beyond(new, inside, acq.voxel_size_mm):
-            held[~inside] = MU_OUTSIDE / (MU_OUTSIDE + outside)
-        del fitted
+            held[~inside] = mu_outside / (mu_outside + np.float32(outside))
         chi = new
         if along is None:
             tv_update(chi, p, radius, inverse_h, RELAX)
@@ -192,17 +227,18 @@ def minimise_tv(
     return out
 
 
-def _reweight(a: Volume, w2: Volume, fitted: Volume, target: Volume, misfit: float) -> None:
-    """``a <- w / (w + MU_DATA)`` in place, with the weights ``w`` that the residuals leave."""
-    for share, w, f, t in zip(a, w2, fitted, target, strict=True):
+def _reweight(
+    a: Volume, w2: Volume, fitted: Volume, data: Filtered, mine: int, misfit: float, mu: np.float32
+) -> None:
+    """``a <- w / (w + mu)`` in the voxels of a part, in place, with the weights ``w`` that the residuals leave."""
+    for share, w, f, t, part in zip(a, w2, fitted, data.target, data.part, strict=True):
         w /= 1 + w * ((f - t) / np.float32(misfit)) ** 2
-        np.divide(w, w + np.float32(MU_DATA), out=share)
+        np.divide(w, w + mu, out=share, where=part == mine)
 
 
-@jit("void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4)")
-def _gather(start, stop, work, r, held, mu):
-    """``work <- mu work + MU_OUTSIDE (v - u)`` of the map's splitting."""
-    weight = np.float32(MU_OUTSIDE)
+@jit("void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4, f4)")
+def _gather(start, stop, work, r, held, mu, weight):
+    """``work <- mu work + weight (v - u)`` of the map's splitting."""
     for i in range(start, stop):
         for j in range(work.shape[1]):
             for k in range(work.shape[2]):
@@ -210,25 +246,34 @@ def _gather(start, stop, work, r, held, mu):
                 work[i, j, k] = mu * work[i, j, k] + weight * v * r[i, j, k]
 
 
-@jit(
-    "void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1],"
-    " f4[:,:,::1], f4[:,:,::1], b1[:,:,::1], f8[:,::1])"
-)
-def _step(start, stop, field, q, u, a, target, new, old, r, held, inside, sums):
-    """Proximal steps of the data term and of the map, and the sums for the relative change inside the mask."""
+@jit("void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], u1[:,:,::1], u1)")
+def _data_step(start, stop, field, q, u, a, target, part, mine):
+    """Proximal step of the data term in the voxels of a part; elsewhere its split field follows the map."""
+    relax = np.float32(RELAX)
+    keep = np.float32(1) - relax
+    for i in range(start, stop):
+        for j in range(field.shape[1]):
+            for k in range(field.shape[2]):
+                if part[i, j, k] == mine:
+                    z = q[i, j, k] + u[i, j, k]
+                    t = relax * field[i, j, k] + keep * z + u[i, j, k]
+                    v = a[i, j, k] * (t - target[i, j, k])
+                    u[i, j, k] = v
+                    q[i, j, k] = t - np.float32(2) * v
+                else:
+                    q[i, j, k] = relax * field[i, j, k] + keep * q[i, j, k]
+
+
+@jit("void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], b1[:,:,::1], f8[:,::1])")
+def _map_step(start, stop, new, old, r, held, inside, sums):
+    """Proximal step of the map's copy, and the sums for the relative change inside the mask."""
     relax = np.float32(RELAX)
     one = np.float32(1)
-    keep = one - relax
     for i in range(start, stop):
         d2 = 0.0
         n2 = 0.0
-        for j in range(field.shape[1]):
-            for k in range(field.shape[2]):
-                z = q[i, j, k] + u[i, j, k]
-                t = relax * field[i, j, k] + keep * z + u[i, j, k]
-                v = a[i, j, k] * (t - target[i, j, k])
-                u[i, j, k] = v
-                q[i, j, k] = t - np.float32(2) * v
+        for j in range(new.shape[1]):
+            for k in range(new.shape[2]):
                 c = new[i, j, k]
                 h = held[i, j, k]
                 r[i, j, k] = relax * c + (one - relax * h) * r[i, j, k]

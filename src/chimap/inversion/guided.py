@@ -25,6 +25,7 @@ def guided(
     noise_floor: float = 2.0,
     outliers: float = 1.0,
     outside_ppm: float = 0.012,
+    smv_mm: float = 0.0,
     tau: float = 0.004,
     tolerance: float = 0.004,
     iterations: int = 60,
@@ -67,6 +68,9 @@ def guided(
         Voxels whose residual passes this many standard deviations lose their weight (see `tv`). 0: never.
     outside_ppm : float
         Standard deviation `s` of the susceptibility outside the mask in ppm (see `tv`).
+    smv_mm : float
+        With a radius in mm, field and model are compared after their means over spheres of at most this size are taken off, which
+        what background removal left over hardly passes: worth it on measured fields. 0: as they are, best for exact local fields.
     tau : float
         Shrinkage threshold in ppm/mm of one ADMM step; it changes the path, not the end.
     tolerance : float
@@ -81,6 +85,8 @@ def guided(
 
     Notes
     -----
+    With `smv_mm` the data term is that of SS-TV (Chatnuntawech et al. 2017, doi:10.1002/nbm.3570).
+
     Directional total variation by a structural prior: Ehrhardt and Betcke 2016, doi:10.1137/15M1047325; the splitting
     is that of `tv`: Milovic et al. 2018, doi:10.1002/mrm.27073. Edges that susceptibility alone has are kept as well as `tv`
     keeps them. Guides have to lie on the field's grid and be free of motion between them and the phase.
@@ -102,6 +108,7 @@ def guided(
         noise_floor=noise_floor,
         outliers=outliers,
         outside_ppm=outside_ppm,
+        smv_mm=smv_mm,
         tau=tau,
         tolerance=tolerance,
         iterations=iterations,

@@ -7,11 +7,11 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError
 from chimap.inversion._medi_admm import shared_data_step
+from chimap.inversion._spheres import filtered, spheres_of
 from chimap.numerics.box import working_box
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.fft import irfftn, rfftn
 from chimap.numerics.noise import data_weights, repaired
-from chimap.numerics.smv import depth_mm, reach_mm, smallest_sphere, sphere_weights, symmetric_spectrum
 from chimap.numerics.threads import slabs
 from chimap.numerics.tv import gradient_power, tv_adjoint, tv_update
 from chimap.registry import method
@@ -100,42 +100,24 @@ def sstv(
     box = working_box(mask, acq)
     w2, typical = data_weights(mask, noise, noise_ppm, noise_floor)
     w2 = box.crop(w2)
-    field = box.crop(repaired(total_field, noise, mask, unreliable, voxel))
-    field_spectrum = rfftn(field)
-    depth = box.crop(depth_mm(mask, voxel))
     weight = np.float32(lam * typical**2)
     inverse_h = (1 / np.asarray(voxel)).astype(np.float32)
     mu = weight / np.float32(tau)
     dipole = dipole_kernel(box.shape, voxel, acq.b0_dir)
     scale = gradient_power(box.shape, voxel)
     scale *= mu
-    low = min(2 * max(voxel), radius_mm)
-    spheres = [sphere_weights(r, voxel) for r in np.unique(np.linspace(radius_mm, low, radii))[::-1]]
-    spheres.append(smallest_sphere(voxel))
-    left = box.crop(mask)
-    part = np.zeros(box.shape, np.uint8)  # which sphere's mean a voxel is filtered with, from 1
-    target = np.zeros(box.shape, np.float32)
-    parts = []
-    for sphere in spheres:
-        here = left & (depth > reach_mm(sphere, voxel) * (1 + 1e-6))
-        if not here.any():
-            continue
-        left &= ~here
-        kernel = 1 - symmetric_spectrum(sphere, box.shape)
-        filtered = irfftn(field_spectrum * kernel, box.shape)
-        filtered *= here
-        target += filtered
-        kernel *= dipole
-        scale += np.float32(MU_DATA) * kernel * kernel
-        parts.append(
-            (kernel, filtered)
-        )  # the second is the split field minus its dual, starting from the data
-        part[here] = len(parts)
-    del field, field_spectrum, depth, dipole, left
-    if not parts:
+    field = repaired(total_field, noise, mask, unreliable, voxel)
+    data = filtered(field, mask, acq, box, dipole, spheres_of(radius_mm, radii, acq))
+    del field, dipole
+    if not data.kernels:
         raise InputError(
             "no voxel of the mask has all its neighbours inside", fix="Give a mask of the whole object"
         )
+    for kernel in data.kernels:
+        scale += np.float32(MU_DATA) * kernel * kernel
+    # Each split field less its dual, starting from the data.
+    parts = list(zip(data.kernels, data.fields, strict=True))
+    part, target = data.part, data.target
     scale[0, 0, 0] = 1
     np.reciprocal(scale, out=scale)
     scale[0, 0, 0] = 0  # the mean is not determined

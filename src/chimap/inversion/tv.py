@@ -20,6 +20,7 @@ def tv(
     noise_floor: float = 2.0,
     outliers: float = 1.0,
     outside_ppm: float = 0.012,
+    smv_mm: float = 0.0,
     tau: float = 0.004,
     tolerance: float = 0.004,
     iterations: int = 60,
@@ -58,6 +59,9 @@ def tv(
     outside_ppm : float
         Standard deviation `s` of the susceptibility outside the mask in ppm, used if a first estimate without it has next
         to no sources beyond the mask's edge. Where background is left in the field they have to stay free. 10: always.
+    smv_mm : float
+        With a radius in mm, field and model are compared after their means over spheres of at most this size are taken off, which
+        what background removal left over hardly passes: worth it on measured fields. 0: as they are, best for exact local fields.
     tau : float
         Shrinkage threshold in ppm/mm of one ADMM step; it changes the path, not the end.
     tolerance : float
@@ -72,6 +76,8 @@ def tv(
 
     Notes
     -----
+    With `smv_mm` the data term is that of SS-TV (Chatnuntawech et al. 2017, doi:10.1002/nbm.3570).
+
     Splitting of both the gradient and the field as in Milovic et al. 2018, doi:10.1002/mrm.27073; TV by variable
     splitting for this problem: Bilgic et al. 2014, doi:10.1002/mrm.25029. Texture finer than the noise allows is
     flattened into plateaus.
@@ -86,6 +92,7 @@ def tv(
         noise_floor=noise_floor,
         outliers=outliers,
         outside_ppm=outside_ppm,
+        smv_mm=smv_mm,
         tau=tau,
         tolerance=tolerance,
         iterations=iterations,

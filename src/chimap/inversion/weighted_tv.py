@@ -23,6 +23,7 @@ def weighted_tv(
     noise_floor: float = 2.0,
     outliers: float = 1.0,
     outside_ppm: float = 0.012,
+    smv_mm: float = 0.0,
     tau: float = 0.004,
     tolerance: float = 0.004,
     iterations: int = 60,
@@ -61,6 +62,9 @@ def weighted_tv(
         Voxels whose residual passes this many standard deviations lose their weight (see `tv`). 0: never.
     outside_ppm : float
         Standard deviation `s` of the susceptibility outside the mask in ppm (see `tv`).
+    smv_mm : float
+        With a radius in mm, field and model are compared after their means over spheres of at most this size are taken off, which
+        what background removal left over hardly passes: worth it on measured fields. 0: as they are, best for exact local fields.
     tau : float
         Shrinkage threshold in ppm/mm of one ADMM step; it changes the path, not the end.
     tolerance : float
@@ -75,6 +79,8 @@ def weighted_tv(
 
     Notes
     -----
+    With `smv_mm` the data term is that of SS-TV (Chatnuntawech et al. 2017, doi:10.1002/nbm.3570).
+
     The solver is that of `tv`, with the shrinkage of each voxel scaled by ``m``: Milovic et al. 2018,
     doi:10.1002/mrm.27073; weights from the magnitude: Bilgic et al. 2014, doi:10.1002/mrm.25029. Helps where magnitude and
     susceptibility share their edges (nuclei, ventricles); edges of the magnitude alone gain texture.
@@ -89,6 +95,7 @@ def weighted_tv(
         noise_floor=noise_floor,
         outliers=outliers,
         outside_ppm=outside_ppm,
+        smv_mm=smv_mm,
         tau=tau,
         tolerance=tolerance,
         iterations=iterations,
