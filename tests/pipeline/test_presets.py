@@ -29,6 +29,13 @@ def test_parameters_belong_to_their_method():
         presets.choose("inversion", parameters={"nonsense": 1})
 
 
+def test_what_a_preset_says_of_any_method_goes_to_those_that_know_it():
+    assert presets.choose("inversion").parameters["smv_mm"] == 12.0
+    assert presets.choose("inversion", method="tv").parameters == {"smv_mm": 12.0}
+    assert presets.choose("inversion", method="tkd").parameters == {}
+    assert presets.choose("inversion", method="tv", parameters={"smv_mm": 0.0}).parameters == {"smv_mm": 0.0}
+
+
 def test_unknown_preset():
     with pytest.raises(InputError, match="no preset 'x'"):
         presets.choose("inversion", preset="x")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chimap.acquisition import Acquisition
+from chimap.inversion._spheres import without_means
 from chimap.inversion.guided import guided
 from chimap.numerics.dipole import forward_field
 from chimap.numerics.guides import log_magnitude, standardised
@@ -17,6 +18,8 @@ STEPS_INPUT = "step"
 """Name of the network's second input: a vector with a 1 at the number of the step."""
 CHANNELS = 9
 """Map, gradient of the data term, what the residual stands for, residual, weights, two guides, level of the noise, mask."""
+SPHERES = {"lam": 3.0, "outliers": 2.0}
+"""Of `guided` with spheres, as in the presets."""
 RIDGE = 0.01
 """Of the closed-form inversion that turns a residual field into the susceptibility it stands for."""
 NOISE_PPM = 0.004
@@ -68,8 +71,14 @@ def learned_inputs(
     magnitude: Volume | None = None,
     r2star: Volume | None = None,
     iterations: int = START_ITERATIONS,
+    smv_mm: float = 0.0,
 ) -> Inputs:
-    """Prepare a scan; arguments as of `guided`, which makes the first map in `iterations`."""
+    """Prepare a scan; arguments as of `guided`, which makes the first map in `iterations`.
+
+    With `smv_mm` what the first map leaves of the field loses its means over spheres, too: the network corrects structure,
+    and is not misled by background that was left over.
+    """
+    settings = {"smv_mm": smv_mm, **SPHERES} if smv_mm else {}
     start = guided(
         local_field,
         mask,
@@ -78,7 +87,11 @@ def learned_inputs(
         magnitude=magnitude,
         r2star=r2star,
         iterations=iterations,
+        **settings,
     )
+    if smv_mm:
+        explained = forward_field(start, acq, pad=PAD) * mask
+        local_field = explained + without_means(local_field - explained, mask, acq, smv_mm)
     mean = float(start[mask].mean(dtype=np.float64))
     start = np.where(mask, start - np.float32(mean), np.float32(0))
     scale = max(float(np.abs(start[mask]).mean(dtype=np.float64)), 1e-4)

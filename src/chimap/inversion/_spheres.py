@@ -7,10 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from chimap.acquisition import Acquisition
-from chimap.numerics.box import Box
+from chimap.numerics.box import Box, working_box
 from chimap.numerics.fft import irfftn, rfftn
 from chimap.numerics.smv import depth_mm, reach_mm, smallest_sphere, sphere_weights, symmetric_spectrum
 from chimap.types import Mask, Volume
+
+RADII = 3
+"""Sizes of spheres, the six neighbours besides."""
+LEAST_SHARE = 0.3
+"""Of the mask's voxels that must have a sphere, or there are too few data left."""
 
 
 @dataclass(frozen=True)
@@ -72,3 +77,10 @@ def filtered(
         part[here] = len(kernels)
     share = 1 - float(left.sum()) / max(float(mask.sum()), 1.0)
     return Filtered(kernels, fields, part, target, share)
+
+
+def without_means(field: Volume, mask: Mask, acq: Acquisition, largest_mm: float) -> Volume:
+    """The field less its means over spheres, whole grid; 0 where no sphere fits, and as it is in a mask too thin for any."""
+    box = working_box(mask, acq)
+    data = filtered(field, mask, acq, box, np.ones(1, np.float32), spheres_of(largest_mm, RADII, acq))
+    return box.restore(data.target) if data.share >= LEAST_SHARE else field

@@ -7,7 +7,7 @@ import numpy as np
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError, warn
 from chimap.inversion._outside import quiet_beyond
-from chimap.inversion._spheres import Filtered, filtered, spheres_of
+from chimap.inversion._spheres import LEAST_SHARE, RADII, Filtered, filtered, spheres_of
 from chimap.numerics.box import working_box
 from chimap.numerics.dipole import dipole_kernel
 from chimap.numerics.directional import directional_adjoint, directional_update
@@ -22,10 +22,6 @@ MU = (0.2, 0.003)
 MU_SPHERES = (0.1, 0.0003)
 """The same where means over spheres are taken off: the second one would hold low frequencies, of which the data then say little, where they are."""
 RELAX = 1.7
-RADII = 3
-"""Sizes of the spheres of `smv_mm`, the six neighbours besides."""
-LEAST_SHARE = 0.3
-"""Of the mask's voxels that must have a sphere, or there are too few data left."""
 UNRELIABLE = 25.0
 """Before spheres average over them, voxels whose noise exceeds so many times its median are filled in harmonically."""
 REWEIGHT = (6, 12)

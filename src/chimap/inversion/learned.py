@@ -57,6 +57,7 @@ def learned(
     noise: Volume | None = None,
     model: str = MODEL,
     refine: int = REFINE,
+    smv_mm: float = 0.0,
     memory_gb: float = 1.0,
     progress: Progress = silent,
 ) -> Volume:
@@ -87,6 +88,8 @@ def learned(
     refine : int
         Steps after the network that move the map towards the field as far as the error that the network expects allows: for fields
         with little noise and no other error. 0: none.
+    smv_mm : float
+        As of `guided`: the first map is made so, and what it leaves of the field, the residual, loses its means over spheres. For measured fields.
     memory_gb : float
         Memory in GB that one tile of the network may take.
 
@@ -114,6 +117,7 @@ def learned(
         noise=noise,
         model=model,
         refine=refine,
+        smv_mm=smv_mm,
         memory_gb=memory_gb,
         progress=progress,
     )
@@ -132,6 +136,7 @@ def learned_map(
     noise: Volume | None = None,
     model: str = MODEL,
     refine: int = REFINE,
+    smv_mm: float = 0.0,
     memory_gb: float = 1.0,
     progress: Progress = silent,
 ) -> LearnedMap:
@@ -146,7 +151,11 @@ def learned_map(
     network.check(acq, noise=known, mask=mask, te=False)
     total = steps + 2
 
-    inputs = learned_inputs(local_field, mask, acq, noise=noise, magnitude=magnitude, r2star=r2star)
+    if smv_mm < 0:
+        raise InputError(f"smv_mm is {smv_mm:g}; it must not be negative", fix="Try 12, or 0")
+    inputs = learned_inputs(
+        local_field, mask, acq, noise=noise, magnitude=magnitude, r2star=r2star, smv_mm=smv_mm
+    )
     progress(1, total)
     scan = Unrolled(inputs, mask, acq)
     error = np.zeros(scan.here.shape, np.float32)

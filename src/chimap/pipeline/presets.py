@@ -59,15 +59,19 @@ def choose(
 ) -> Choice:
     """The method and parameters of a stage: the preset's, overruled by `method` and `parameters`.
 
-    A preset's parameters belong to its method: another `method` starts from that method's defaults. A number may be
-    ``auto:RULE``, which `chimap.tuning.resolve` replaces once the field is there.
+    A preset's parameters belong to its method: another `method` starts from that method's defaults, but for those under
+    ``any``, which every method takes that has a parameter of the name. A number may be ``auto:RULE``, which
+    `chimap.tuning.resolve` replaces once the field is there.
     """
     table = dict(load(preset or DEFAULT).get(stage, {}))
     planned = table.pop("method", None)
+    common = table.pop("any", {})
     m = registry.get(stage, method or planned)
-    values = table if m.name == (planned or registry.STAGES[stage].default) else {}
-    values = {**values, **(parameters or {})}
     known = {p.name: p for p in m.parameters}
+    values = {k: v for k, v in common.items() if k in known}
+    if m.name == (planned or registry.STAGES[stage].default):
+        values |= table
+    values |= parameters or {}
     for name in values:
         if name not in known:
             raise InputError(
