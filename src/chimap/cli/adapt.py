@@ -1,7 +1,7 @@
 """Adapt a network of dipole inversion to one scan, without a truth: voxels that it is not given say how well it does.
 
 chimap adapt FIELD --mask MASK -o MY.onnx
-chimap invert --method learned --model MY.onnx --field FIELD --mask MASK -o CHI
+chimap invert --method learned --model MY.onnx --smv-mm 0 --field FIELD --mask MASK -o CHI
 chimap run SOURCE OUT --method-inversion learned --set inversion.model=MY.onnx
 
 Off by default: it takes minutes, and what it may gain is small. The network stays as it was if the residual of the field in
