@@ -18,7 +18,7 @@ STEPS_INPUT = "step"
 """Name of the network's second input: a vector with a 1 at the number of the step."""
 CHANNELS = 9
 """Map, gradient of the data term, what the residual stands for, residual, weights, two guides, level of the noise, mask."""
-SPHERES = {"lam": 3.0, "outliers": 2.0}
+SPHERES = {"lam": 6.0}
 """Of `guided` with spheres, as in the presets."""
 RIDGE = 0.01
 """Of the closed-form inversion that turns a residual field into the susceptibility it stands for."""

@@ -27,7 +27,7 @@ class Correction(nn.Module):
     """One step's network: a small U with two halvings. Its first output corrects the map; the second is the logarithm of
     the scale of the error that is left."""
 
-    def __init__(self, steps: int, width: int, deep: int):
+    def __init__(self, steps: int, width: int, deep: int, tail: int = 1):
         super().__init__()
         w = (width, deep, deep + deep // 3)
         self.enter = StepConv3d(steps, CHANNELS, w[0])
@@ -39,8 +39,8 @@ class Correction(nn.Module):
         self.up2 = StepConv3d(steps, w[2], w[1], 1)
         self.mid2 = StepConv3d(steps, w[1], w[1])
         self.up1 = StepConv3d(steps, w[1], w[0], 1)
-        self.leave1 = StepConv3d(steps, w[0], w[0])
-        self.leave2 = StepConv3d(steps, w[0], w[0])
+        self.leave = StepConv3d(steps, w[0], w[0])
+        self.more = nn.ModuleList(StepConv3d(steps, w[0], w[0]) for _ in range(tail - 1))
         self.out = StepConv3d(steps, w[0], 2, 1, zero=True)
 
     def forward(self, x: torch.Tensor, step: Step) -> torch.Tensor:
@@ -53,8 +53,9 @@ class Correction(nn.Module):
         b = F.relu(b + enlarged(self.up2(c, step)))
         b = b + F.relu(self.mid2(b, step))
         a = F.relu(a + enlarged(self.up1(b, step)))
-        a = a + F.relu(self.leave1(a, step))
-        a = a + F.relu(self.leave2(a, step))
+        a = a + F.relu(self.leave(a, step))
+        for convolution in self.more:
+            a = a + F.relu(convolution(a, step))
         return self.out(a, step)
 
 
@@ -83,7 +84,7 @@ class Inversion(Task):
     """Train `Correction` within the steps that inference makes.
 
     [data] shape = [56, 56, 56], sampling = {voxel = 0.65, mean = 0.35}
-    [network] steps = 3, width = 16, deep = 48
+    [network] steps = 3, width = 16, deep = 48, tail = 1 (convolutions at full resolution before the last one)
     """
 
     def __init__(self, data, network):  # type: ignore[no-untyped-def]
@@ -128,7 +129,8 @@ class Inversion(Task):
 
     def model(self) -> nn.Module:
         """Fresh weights; the first maps are those that it starts from."""
-        return Correction(self.steps, int(self.settings.get("width", 16)), int(self.settings.get("deep", 48)))
+        s = self.settings
+        return Correction(self.steps, int(s.get("width", 16)), int(s.get("deep", 48)), int(s.get("tail", 1)))
 
     def unrolled(self, model: nn.Module, batch: Batch) -> tuple[list[torch.Tensor], torch.Tensor]:
         """The maps after each step, and the logarithm of the last one's error scale."""
