@@ -122,3 +122,15 @@ def test_a_thin_mask_is_inverted_without_spheres_and_says_so(phantom):
         one = tv(field * thin, thin, ACQ, smv_mm=10.0)
     assert "smv_mm 0" in told[0]
     assert np.array_equal(one, tv(field * thin, thin, ACQ))
+
+
+def test_spheres_do_not_spread_what_voxels_without_known_noise_hold(phantom):
+    _, field, mask, r2star, _ = phantom
+    noise = np.where(mask, np.float32(0.004), np.float32(0))
+    spoiled = field.copy()
+    for at in ((12, 20, 18), (25, 15, 20)):
+        noise[at] = 0
+        spoiled[at] = 3.0
+    clean = guided(field, mask, ACQ, noise=noise, r2star=r2star, smv_mm=10.0)
+    found = guided(spoiled, mask, ACQ, noise=noise, r2star=r2star, smv_mm=10.0)
+    assert np.abs(found - clean).max() < 1e-3

@@ -53,7 +53,10 @@ def slow_tv(field: np.ndarray, weight: float, iterations: int) -> np.ndarray:
         y /= np.maximum(1, np.sqrt((y**2).sum(0)) / weight)
         divergence = sum((y[a] - np.roll(y[a], 1, a)) / h[a] for a in range(3))
         moved = np.fft.rfftn(x + tau * divergence)
-        before, x = x, np.fft.irfftn((moved + tau * spectrum) / (1 + tau * kernel**2), field.shape, axes=(0, 1, 2))
+        before, x = (
+            x,
+            np.fft.irfftn((moved + tau * spectrum) / (1 + tau * kernel**2), field.shape, axes=(0, 1, 2)),
+        )
         ahead = 2 * x - before
     return x
 

@@ -61,7 +61,9 @@ def weighted_tv_map(
             " noise_floor, outliers, outside_ppm and smv_mm not negative"
         )
     if smv_mm:
-        local_field = repaired(local_field, noise, mask, UNRELIABLE, acq.voxel_size_mm)
+        # Noise 0 says unknown, too.
+        doubt = None if noise is None else np.where(noise > 0, noise, np.float32(np.inf))
+        local_field = repaired(local_field, doubt, mask, UNRELIABLE, acq.voxel_size_mm)
     w2, typical = data_weights(mask, noise, noise_ppm, noise_floor)
     spared = 1.0 if edges is None else float(edges[mask].mean(dtype=np.float64))
     # Everything is scaled by typical^2: weights become at most 1.
