@@ -103,9 +103,9 @@ def test_the_view_is_what_inference_computes(scan, parent):
 def test_the_held_out_residual_falls_where_there_is_something_to_learn(scan, parent, tmp_path):
     """The parent's last step spoils the map; a few steps mend it."""
     made = adapt.adapt(
-        scan, tmp_path / "mine.onnx", model=parent, settings=replace(QUICK, steps=12, rounds=2, rate=1e-2)
+        scan, tmp_path / "mine.onnx", model=parent, settings=replace(QUICK, steps=32, rounds=4, rate=3e-3)
     )
-    assert made.changed and made.after_ppm < 0.98 * made.before_ppm
+    assert made.changed and made.after_ppm < 0.985 * made.before_ppm
     old, new = adapt.correction_of(load(parent)), adapt.correction_of(load(made.file))
     for a, b in zip(old.parameters(), new.parameters(), strict=True):
         assert torch.equal(a[0], b[0])

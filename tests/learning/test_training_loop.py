@@ -94,6 +94,8 @@ def test_inference_computes_what_training_did(tmp_path, monkeypatch):
         model=str(tmp_path / "m.onnx"),
         refine=0,
     ).chi
+    # The method gives its map the mean of the first one; the steps themselves know none.
+    made = np.where(sample.mask, made - made[sample.mask].mean(), 0)
     expected = maps[-1].numpy()
     scale = made[sample.mask] @ expected[sample.mask] / (expected[sample.mask] @ expected[sample.mask])
     # The two pad their transforms differently, which moves the copies that the dipole field sees.
