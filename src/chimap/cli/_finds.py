@@ -43,13 +43,14 @@ def output_folder(args: argparse.Namespace) -> Path:
     return folder
 
 
-def map_and_mask(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """Susceptibility in ppm, and where it is valid."""
-    chi = _stage.read(args.chi)
+def map_and_mask(args: argparse.Namespace, path: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """A map in ppm (of --chi, or the file given), and where it is valid."""
+    path = path or args.chi
+    volume = _stage.read(path)
     if args.mask:
-        mask = _stage.read_mask(args.mask, (args.chi, chi.shape))
-        return _stage.finite(chi, mask, args.chi), mask
-    return chi, np.isfinite(chi) & (chi != 0)
+        mask = _stage.read_mask(args.mask, (path, volume.shape))
+        return _stage.finite(volume, mask, path), mask
+    return volume, np.isfinite(volume) & (volume != 0)
 
 
 def labels_and_names(

@@ -13,7 +13,7 @@ import argparse
 
 import numpy as np
 
-from chimap.cli import _stage
+from chimap.cli import _finds, _stage
 from chimap.errors import InputError
 from chimap.io.directions import FRAMES, read_vectors
 from chimap.io.geometry import b0_direction
@@ -62,12 +62,12 @@ def run(args: argparse.Namespace) -> int:
     _stage.check_output(args.output, args.removed)
     path = args.field or args.chi
     header = read_header(path)
-    volume = _stage.read(path)
+    volume, mask = _finds.map_and_mask(args, path)
     like = (path, volume.shape)
-    mask = _stage.read_mask(args.mask, like) if args.mask else np.isfinite(volume) & (volume != 0)
     if not mask.any():
         raise InputError("the map is 0 everywhere", file=path)
-    volume = _stage.finite(volume, mask, path)
+    # What is no number lies outside the mask.
+    volume = np.where(mask, volume, np.float32(0))
     if not np.isfinite(args.delta_chi) or abs(args.delta_chi) > 0.2:
         raise InputError(
             f"--delta-chi is {args.delta_chi:g} ppm; white matter has some 0.01 to 0.02",
@@ -86,10 +86,10 @@ def run(args: argparse.Namespace) -> int:
     b0 = tuple(args.b0_dir) if args.b0_dir else b0_direction(header.affine)
     if args.field:
         removed = tensor_field(cylindrical_tensor(axis, delta), b0, header.zooms_mm)[..., 0] * mask
-        out = volume * mask - removed
+        out = volume - removed
     else:
         out = correct_orientation(volume, axis, mask, b0, delta_chi_ppm=delta)
-        removed = volume * mask - out
+        removed = volume - out
     kind = "local field" if args.field else "susceptibility"
     _stage.save(args.output, out, path, f"{kind} without the anisotropy of fibres [ppm]")
     _stage.save(args.removed, removed, path, f"{kind} of the anisotropy of fibres [ppm]")

@@ -6,6 +6,7 @@ import numpy as np
 
 from chimap.acquisition import Acquisition
 from chimap.errors import InputError, warn
+from chimap.inversion._medi_admm import shared_data_step
 from chimap.inversion._outside import quiet_beyond
 from chimap.inversion._spheres import LEAST_SHARE, RADII, Filtered, filtered, spheres_of
 from chimap.numerics.box import working_box
@@ -165,8 +166,7 @@ def minimise_tv(
         target = box.crop(field)
         data = Filtered([kernel], [target.copy()], np.ones(box.shape, np.uint8), target)
     mu_data, mu_outside = map(np.float32, MU_SPHERES if smv_mm else MU)
-    a = box.crop(w2)
-    a /= a + mu_data
+    trust = box.crop(w2)
     for kernel in data.kernels:
         scale += mu_data * kernel * kernel
     scale += mu_outside
@@ -204,9 +204,12 @@ def minimise_tv(
         again = done + 1 in REWEIGHT and np.isfinite(misfit)
         for mine, (kernel, q) in enumerate(zip(data.kernels, split, strict=True), 1):
             fitted = irfftn(spectrum * kernel, box.shape)
-            slabs(_data_step, box.shape[0], fitted, q, u, a, data.target, data.part, np.uint8(mine))
+            slabs(
+                shared_data_step, box.shape[0], fitted, q, u, trust, data.target, data.part,
+                np.uint8(mine), mu_data, np.float32(RELAX),
+            )  # fmt: skip
             if again:
-                _reweight(a, box.crop(w2), fitted, data, mine, misfit, mu_data)
+                _reweight(trust, box.crop(w2), fitted, data, mine, misfit)
             del fitted
         del spectrum
         slabs(_map_step, box.shape[0], new, chi, r, held, inside, sums)
@@ -225,13 +228,10 @@ def minimise_tv(
     return out
 
 
-def _reweight(
-    a: Volume, w2: Volume, fitted: Volume, data: Filtered, mine: int, misfit: float, mu: np.float32
-) -> None:
-    """``a <- w / (w + mu)`` in the voxels of a part, in place, with the weights ``w`` that the residuals leave."""
-    for share, w, f, t, part in zip(a, w2, fitted, data.target, data.part, strict=True):
-        w /= 1 + w * ((f - t) / np.float32(misfit)) ** 2
-        np.divide(w, w + mu, out=share, where=part == mine)
+def _reweight(trust: Volume, w2: Volume, fitted: Volume, data: Filtered, mine: int, misfit: float) -> None:
+    """The weights that the residuals leave, in the voxels of a part, in place."""
+    for out, w, f, t, part in zip(trust, w2, fitted, data.target, data.part, strict=True):
+        np.divide(w, 1 + w * ((f - t) / np.float32(misfit)) ** 2, out=out, where=part == mine)
 
 
 @jit("void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4, f4)")
@@ -242,24 +242,6 @@ def _gather(start, stop, work, r, held, mu, weight):
             for k in range(work.shape[2]):
                 v = np.float32(2) * held[i, j, k] - np.float32(1)
                 work[i, j, k] = mu * work[i, j, k] + weight * v * r[i, j, k]
-
-
-@jit("void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], u1[:,:,::1], u1)")
-def _data_step(start, stop, field, q, u, a, target, part, mine):
-    """Proximal step of the data term in the voxels of a part; elsewhere its split field follows the map."""
-    relax = np.float32(RELAX)
-    keep = np.float32(1) - relax
-    for i in range(start, stop):
-        for j in range(field.shape[1]):
-            for k in range(field.shape[2]):
-                if part[i, j, k] == mine:
-                    z = q[i, j, k] + u[i, j, k]
-                    t = relax * field[i, j, k] + keep * z + u[i, j, k]
-                    v = a[i, j, k] * (t - target[i, j, k])
-                    u[i, j, k] = v
-                    q[i, j, k] = t - np.float32(2) * v
-                else:
-                    q[i, j, k] = relax * field[i, j, k] + keep * q[i, j, k]
 
 
 @jit("void(i8, i8, f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], b1[:,:,::1], f8[:,::1])")
